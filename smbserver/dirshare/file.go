@@ -1,0 +1,363 @@
+//go:build linux
+
+package dirshare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uringfs/uringfs/smbserver"
+	"github.com/uringfs/uringfs/uringbackend"
+)
+
+// file is one open object of a Share.
+type file struct {
+	// Immutable after Open.
+	share  *Share
+	ref    *uringbackend.Ref
+	id     smbserver.FileID
+	handle *uringbackend.Handle // nil: attributes only, or a directory
+
+	mu sync.Mutex
+	// +checklocks:mu
+	at place // where it was opened by name; follows renames through this file
+	// +checklocks:mu
+	linked uringbackend.FileID // what the name named: a symbolic link, where the file was reached through one
+	// +checklocks:mu
+	list *uringbackend.Handle // descriptor of a directory that has been listed
+}
+
+var (
+	_ smbserver.File       = (*file)(nil)
+	_ smbserver.Zeroer     = (*file)(nil)
+	_ smbserver.Sparser    = (*file)(nil)
+	_ smbserver.Referencer = (*file)(nil)
+)
+
+// ID implements smbserver.File.
+func (f *file) ID() smbserver.FileID { return f.id }
+
+// Path implements smbserver.File.
+func (f *file) Path() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at.path
+}
+
+// Attr implements smbserver.File.
+func (f *file) Attr(ctx context.Context) (smbserver.Attr, error) {
+	st, err := f.share.view.Stat(ctx, f.ref)
+	if err != nil {
+		return smbserver.Attr{}, err
+	}
+	return attr(st, f.share.load(ctx, f.ref)), nil
+}
+
+// SetAttr implements smbserver.File.
+func (f *file) SetAttr(ctx context.Context, set smbserver.SetAttr) error {
+	if set.Size != nil {
+		if err := f.truncate(ctx, *set.Size); err != nil {
+			return err
+		}
+	}
+	if set.Allocation != nil {
+		if err := f.allocate(ctx, *set.Allocation); err != nil {
+			return err
+		}
+	}
+	return f.share.setAttr(ctx, f.ref, set)
+}
+
+func (f *file) truncate(ctx context.Context, size int64) error {
+	if f.handle != nil && f.handle.Flags()&unix.O_ACCMODE != unix.O_RDONLY {
+		return f.handle.Truncate(ctx, size)
+	}
+	_, err := f.share.view.SetAttr(ctx, f.ref, uringbackend.SetAttr{Size: &size})
+	return err
+}
+
+// allocate gives the file room for n bytes ([MS-FSA] 2.1.5.15.1): less than its size cuts it, more is reserved behind
+// the end without moving it. A file system that cannot reserve answers EOPNOTSUPP, which is no failure: what a client
+// asks for here is a hint.
+func (f *file) allocate(ctx context.Context, n int64) error {
+	st, err := f.share.view.Stat(ctx, f.ref)
+	if err != nil {
+		return err
+	}
+	if n < st.Size {
+		return f.truncate(ctx, n)
+	}
+	if n == st.Size || f.handle == nil || f.handle.Flags()&unix.O_ACCMODE == unix.O_RDONLY {
+		return nil
+	}
+	err = f.handle.Allocate(ctx, unix.FALLOC_FL_KEEP_SIZE, 0, n)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return err
+}
+
+// ReadAt implements smbserver.File.
+func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	if f.handle == nil {
+		return 0, unix.EISDIR
+	}
+	return f.handle.ReadAt(ctx, p, off)
+}
+
+// WriteAt implements smbserver.File.
+func (f *file) WriteAt(ctx context.Context, p []byte, off int64, o smbserver.WriteOptions) (int, error) {
+	if f.handle == nil {
+		return 0, unix.EISDIR
+	}
+	return f.handle.WriteAt(ctx, p, off, uringbackend.WriteOptions{Append: o.Append, DataSync: o.Through})
+}
+
+// Sync implements smbserver.File.
+func (f *file) Sync(ctx context.Context) error {
+	if f.handle != nil {
+		return f.handle.Sync(ctx, false)
+	}
+	if f.ref.Type() != unix.S_IFDIR {
+		return nil // opened without data access: it has written nothing
+	}
+	h, err := f.listing(ctx)
+	if err != nil {
+		return err
+	}
+	return h.Sync(ctx, false)
+}
+
+// listing opens the directory's descriptor on first use.
+func (f *file) listing(ctx context.Context) (*uringbackend.Handle, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.list != nil {
+		return f.list, nil
+	}
+	if f.ref.Type() != unix.S_IFDIR {
+		return nil, unix.ENOTDIR
+	}
+	h, err := f.share.view.Open(ctx, f.ref, unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, err
+	}
+	f.list = h
+	return h, nil
+}
+
+// ReadDir implements smbserver.File. Cookies are the backing directory's own offsets.
+func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.DirEntry) bool) error {
+	h, err := f.listing(ctx)
+	if err != nil {
+		return err
+	}
+	return h.ReadDir(ctx, int64(cookie), func(d uringbackend.Dirent) bool { //nolint:gosec // the same 64 bits come back
+		if d.Name == "." || d.Name == ".." {
+			return true
+		}
+		return fn(smbserver.DirEntry{
+			Name: d.Name, Cookie: uint64(d.Cookie), //nolint:gosec // the same 64 bits go out
+			Attr: func(ctx context.Context) (smbserver.Attr, error) { return f.entry(ctx, d.Name) },
+		})
+	})
+}
+
+// entry reads the attributes behind a name of this directory; a link shows what it leads to, beneath the root.
+func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
+	ref, st, err := f.share.view.Lookup(ctx, f.ref, name)
+	if err != nil {
+		return smbserver.Attr{}, pathError(err, smbserver.Last)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		ref.Release()
+		ref, st, err = f.share.view.Resolve(ctx, path.Join(f.Path(), name), true)
+		if err != nil {
+			return smbserver.Attr{}, pathError(err, smbserver.Last)
+		}
+	}
+	defer ref.Release()
+	return attr(st, f.share.load(ctx, ref)), nil
+}
+
+// same checks that the name of p still names what it did when the file was opened.
+func (f *file) same(ctx context.Context, p place, linked uringbackend.FileID) error {
+	ref, _, err := f.share.view.Lookup(ctx, p.dir, p.name)
+	if err != nil {
+		return pathError(err, smbserver.Last)
+	}
+	defer ref.Release()
+	if ref.ID() != linked {
+		return pathError(unix.ESTALE, smbserver.Last)
+	}
+	return nil
+}
+
+// Rename implements smbserver.File.
+func (f *file) Rename(ctx context.Context, newPath string, replace bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.dir == nil || newPath == "" {
+		return pathError(unix.EACCES, smbserver.Last) // the root keeps its name
+	}
+	to, err := f.share.locate(ctx, newPath)
+	if err != nil {
+		return err
+	}
+	if err := f.same(ctx, f.at, f.linked); err != nil {
+		to.release()
+		return err
+	}
+	var flags uint32
+	if !replace {
+		flags = unix.RENAME_NOREPLACE
+	}
+	if err := f.share.view.Rename(ctx, f.at.dir, f.at.name, to.dir, to.name, flags); err != nil {
+		to.release()
+		return pathError(err, smbserver.Last)
+	}
+	f.at.release()
+	f.at = to
+	return nil
+}
+
+// Link implements smbserver.File.
+func (f *file) Link(ctx context.Context, newPath string, replace bool) error {
+	if newPath == "" {
+		return pathError(unix.EEXIST, smbserver.Last)
+	}
+	to, err := f.share.locate(ctx, newPath)
+	if err != nil {
+		return err
+	}
+	defer to.release()
+	view := f.share.view
+	_, err = view.Link(ctx, f.ref, to.dir, to.name)
+	if !replace || !errors.Is(err, unix.EEXIST) {
+		return nilOr(err)
+	}
+	// Over an existing name: a second name of our own first, then one rename, so that the name is never missing.
+	temporary := fmt.Sprintf(".uringfs-link-%x-%x", f.id.Inode, f.id.Generation)
+	if _, err := view.Link(ctx, f.ref, to.dir, temporary); err != nil {
+		return nilOr(err)
+	}
+	if err := view.Rename(ctx, to.dir, temporary, to.dir, to.name, 0); err != nil {
+		return errors.Join(nilOr(err), view.Unlink(ctx, to.dir, temporary))
+	}
+	// rename(2) does nothing where both names are the same file already, and leaves the temporary one.
+	if err := view.Unlink(ctx, to.dir, temporary); err != nil && !errors.Is(err, unix.ENOENT) {
+		return nilOr(err)
+	}
+	return nil
+}
+
+func nilOr(err error) error { return pathError(err, smbserver.Last) }
+
+// Remove implements smbserver.File.
+func (f *file) Remove(ctx context.Context) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.at.dir == nil {
+		return pathError(unix.EACCES, smbserver.Last)
+	}
+	if err := f.same(ctx, f.at, f.linked); err != nil {
+		return err
+	}
+	if f.ref.Type() == unix.S_IFDIR && f.linked == f.ref.ID() {
+		return nilOr(f.share.view.Rmdir(ctx, f.at.dir, f.at.name))
+	}
+	return nilOr(f.share.view.Unlink(ctx, f.at.dir, f.at.name))
+}
+
+// Close implements smbserver.File.
+func (f *file) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ctx := context.Background() // a descriptor is given back whatever becomes of the request
+	var err error
+	if f.handle != nil {
+		err = f.handle.Close(ctx)
+	}
+	if f.list != nil {
+		err = errors.Join(err, f.list.Close(ctx))
+	}
+	f.ref.Release()
+	f.at.release()
+	return err
+}
+
+// ZeroRange implements smbserver.Zeroer: a hole where the file system can, zeros written where it cannot.
+func (f *file) ZeroRange(ctx context.Context, off, n int64) error {
+	if f.handle == nil {
+		return unix.EISDIR
+	}
+	st, err := f.handle.Stat(ctx)
+	if err != nil {
+		return err
+	}
+	n = min(n, st.Size-off) // zeros beyond the end are there already, and the size does not change
+	if n <= 0 {
+		return nil
+	}
+	err = f.handle.Allocate(ctx, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	if !errors.Is(err, unix.EOPNOTSUPP) {
+		return err
+	}
+	zeros := make([]byte, min(n, 1<<20))
+	for n > 0 {
+		m, err := f.handle.WriteAt(ctx, zeros[:min(n, int64(len(zeros)))], off, uringbackend.WriteOptions{})
+		if err != nil {
+			return err
+		}
+		off, n = off+int64(m), n-int64(m)
+	}
+	return nil
+}
+
+// SetSparse implements smbserver.Sparser. Files are always sparse here; what is kept is what the client said.
+func (f *file) SetSparse(ctx context.Context, on bool) error {
+	d := f.share.load(ctx, f.ref)
+	was := d
+	d.attributes &^= storableSparse
+	if on {
+		d.attributes |= storableSparse
+	}
+	if d == was {
+		return nil
+	}
+	return f.share.store(ctx, f.ref, d)
+}
+
+// AllocatedRanges implements smbserver.Sparser by SEEK_DATA and SEEK_HOLE.
+func (f *file) AllocatedRanges(ctx context.Context, off, n int64) ([]smbserver.ByteRange, error) {
+	if f.handle == nil {
+		return nil, unix.EISDIR
+	}
+	var out []smbserver.ByteRange
+	end := off + n
+	for off < end {
+		data, err := f.handle.Seek(ctx, off, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) || err == nil && data >= end {
+			break // a hole to the end
+		}
+		if err != nil {
+			return nil, err
+		}
+		hole, err := f.handle.Seek(ctx, data, unix.SEEK_HOLE)
+		if errors.Is(err, unix.ENXIO) {
+			break // the file became shorter meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		hole = min(hole, end)
+		out = append(out, smbserver.ByteRange{Offset: data, Length: hole - data})
+		off = hole
+	}
+	return out, nil
+}

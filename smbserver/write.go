@@ -1,0 +1,55 @@
+package smbserver
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"github.com/uringfs/uringfs/internal/smb2"
+)
+
+// writeToEnd is the offset that means "append", [MS-FSA] 2.1.5.4.
+const writeToEnd = math.MaxUint64
+
+// handleWrite handles WRITE, [MS-SMB2] 3.3.5.13. The data is in memory of ours, whole and with its signature checked, before
+// the file sees any of it. SMB2_WRITEFLAG_WRITE_UNBUFFERED is a hint that is not taken.
+func handleWrite(ctx context.Context, r *request) (reply, error) {
+	q, err := smb2.ParseWriteRequest(r.msg)
+	if err != nil {
+		return nil, err
+	}
+	o, neg := r.file, &r.conn.neg
+	switch {
+	case len(q.Data) > int(neg.maxWrite):
+		return nil, fmt.Errorf("%w: WRITE of %d bytes", smb2.ErrMalformed, len(q.Data))
+	case neg.dialect >= Dialect300 && q.Channel != 0, len(q.ChannelInfo) > 0: // RDMA
+		return nil, fmt.Errorf("%w: WRITE on channel %d", smb2.ErrMalformed, q.Channel)
+	case o.directory:
+		return nil, smb2.StatusInvalidDeviceRequest
+	case !o.access.HasAny(smb2.FileWriteData | smb2.FileAppendData):
+		return nil, smb2.StatusAccessDenied
+	case o.pipe != nil:
+		if err := o.pipe.write(ctx, q.Data); err != nil {
+			return nil, err
+		}
+		return smb2.WriteResponse{Count: uint32(len(q.Data))}, nil //nolint:gosec // at most a frame
+	}
+	// A handle that may only append cannot overwrite, wherever it aims.
+	options := WriteOptions{Append: q.Offset == writeToEnd || !o.access.Has(smb2.FileWriteData)}
+	options.Through = q.Flags&smb2.WriteThrough != 0 && neg.dialect > Dialect202 || o.options&smb2.FileWriteThrough != 0
+	off := int64(0)
+	if !options.Append {
+		if q.Offset > math.MaxInt64-uint64(len(q.Data)) {
+			return nil, fmt.Errorf("%w: WRITE at %d", smb2.ErrMalformed, q.Offset)
+		}
+		off = int64(q.Offset)
+	}
+	if len(q.Data) == 0 {
+		return smb2.WriteResponse{}, nil
+	}
+	n, err := o.file.WriteAt(ctx, q.Data, off, options)
+	if err != nil {
+		return nil, err
+	}
+	return smb2.WriteResponse{Count: uint32(n)}, nil //nolint:gosec // at most len(q.Data)
+}

@@ -1,0 +1,222 @@
+//go:build linux
+
+package uringbackend
+
+// These tests are inside the package because they test invariants of the tables and of a ring's slots, which nothing
+// outside can see.
+
+import (
+	"context"
+	"reflect"
+	"runtime"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+)
+
+func TestVerbTableIsComplete(t *testing.T) {
+	names := map[string]Kind{}
+	for k := kindInvalid + 1; k < kinds; k++ {
+		v := verbs[k]
+		assert.NotEmpty(t, v.name, "verb %d has no name", k)
+		assert.Zero(t, names[v.name], "%s names two verbs", v.name)
+		names[v.name] = k
+		assert.Equal(t, k, kindNamed(v.name))
+		assert.NotNil(t, v.direct, "%s has no syscall half", v.name)
+		if v.ring.absent == "" {
+			assert.NotNil(t, v.ring.prep, "%s has no ring half and does not say so", v.name)
+			assert.NotZero(t, v.ring.opcode, "%s has no opcode", v.name)
+			assert.NotEmpty(t, (&Features{}).ringAbilityName(k), "%s: no ability says whether the kernel has its opcode", v.name)
+		} else {
+			assert.Nil(t, v.ring.prep, "%s has a ring half and says it has not", v.name)
+		}
+	}
+	assert.Equal(t, verb{}, verbs[kindInvalid].comparable())
+	assert.Len(t, Kinds(), int(kinds)-1)
+	assert.Equal(t, "kind(0)", kindInvalid.String())
+}
+
+// comparable is v without its functions, which cannot be compared.
+func (v verb) comparable() verb {
+	v.ring.prep, v.direct = nil, nil
+	return v
+}
+
+// ringAbilityName finds the row that ringAbility takes its answer from.
+func (f *Features) ringAbilityName(k Kind) string {
+	for _, a := range abilities {
+		g := *f
+		a.of(&g).Answer = Yes
+		if g.ringAbility(k).Answer == Yes {
+			return a.name
+		}
+	}
+	return ""
+}
+
+func TestAbilityTableHoldsEveryField(t *testing.T) {
+	var f Features
+	v := reflect.ValueOf(&f).Elem()
+	fields := map[*Ability]string{}
+	for i := range v.NumField() {
+		fields[v.Field(i).Addr().Interface().(*Ability)] = v.Type().Field(i).Name
+	}
+	names := map[string]bool{}
+	for _, a := range abilities {
+		field := a.of(&f)
+		assert.NotEmpty(t, fields[field], "%s: field named twice", a.name)
+		delete(fields, field)
+		assert.False(t, names[a.name], "%s twice", a.name)
+		names[a.name] = true
+		assert.Regexp(t, `^\d+\.\d+`, a.since, a.name)
+		assert.NotEmpty(t, a.usedBy, a.name)
+	}
+	assert.Empty(t, fields, "fields without a row")
+}
+
+func TestSlotGenerations(t *testing.T) {
+	var s slot
+	s.gen = ^uint32(0) - 1
+	op := &Op{Kind: KindReadAt}
+	for range 4 {
+		s.take(op, 0)
+		assert.NotEqual(t, uint32(cancelGen), s.gen, "the generation of cancellations")
+		i, gen := splitUserData(userData(7, s.gen))
+		assert.Equal(t, 7, i)
+		assert.Equal(t, s.gen, gen)
+		assert.NotEqual(t, uint64(bellIndex), userData(7, s.gen))
+		s.release()
+	}
+}
+
+func TestResultOfCompletion(t *testing.T) {
+	for _, c := range []struct {
+		res int32
+		n   int
+		err error
+	}{
+		{0, 0, nil},
+		{4096, 4096, nil},
+		{-5, 0, unix.EIO},
+		{-512, 0, unix.EINTR}, // ERESTARTSYS
+		{-516, 0, unix.EINTR}, // ERESTART_RESTARTBLOCK
+		{-517, 0, unix.Errno(517)},
+		{-521, 0, unix.Errno(521)}, // EBADHANDLE, as NFS says
+	} {
+		n, err := result(c.res)
+		assert.Equal(t, c.n, n)
+		assert.Equal(t, c.err, err)
+	}
+}
+
+func TestStaleCompletionIsFound(t *testing.T) {
+	var st stats
+	p, err := newPooledRing(&st, false, 4)
+	require.NoError(t, err)
+	defer p.close()
+	nothing := func(int, int, bool, error) { t.Error("reported an op that is not in flight") }
+	for _, data := range []uint64{
+		userData(0, 1),    // the slot is not busy
+		userData(1000, 1), // there is no such slot
+	} {
+		p.slots[0].sqe.UserData = data
+		p.push(&p.slots[0].sqe) // opcode 0 is the no-op
+		p.enter(1, nothing)
+		p.reap(nothing)
+	}
+	assert.EqualValues(t, 2, st.stale.Load())
+	p.strict = true
+	p.push(&p.slots[0].sqe)
+	p.enter(1, nothing)
+	assert.Panics(t, func() { p.reap(nothing) })
+}
+
+// TestSubmittingThreadExits: the kernel cancels what a thread leaves behind when it exits. The op did not run, and
+// nobody asked for its cancellation, so it is submitted again.
+func TestSubmittingThreadExits(t *testing.T) {
+	var st stats
+	p, err := newPooledRing(&st, true, 4)
+	require.NoError(t, err)
+	defer p.close()
+	var fds [2]int
+	require.NoError(t, unix.Pipe2(fds[:], unix.O_CLOEXEC))
+	defer func() { _, _ = unix.Close(fds[0]), unix.Close(fds[1]) }()
+	op := &Op{Kind: KindReadAt, FD: fds[0], Buf: make([]byte, 8), Offset: -1}
+	reported := 0
+	done := func(_, n int, _ bool, err error) {
+		reported++
+		assert.NoError(t, err)
+		assert.Equal(t, "data", string(op.Buf[:n]))
+	}
+	p.slots[0].take(op, 0)
+	require.NoError(t, p.slots[0].prepare(0))
+	p.pending++
+	p.push(&p.slots[0].sqe)
+	gone := make(chan struct{})
+	// ends at once; waited by the receive from gone. Its thread exits with it, because it stays locked.
+	go func() {
+		defer close(gone)
+		runtime.LockOSThread()
+		p.submit(done)
+	}()
+	<-gone
+	p.checkWait(p.r.Wait(1)) // the completion of the thread's exit
+	p.reap(done)
+	require.Zero(t, reported, "reported as cancelled though nobody did")
+	require.EqualValues(t, 1, st.resubmitted.Load())
+	p.submit(done)
+	_, err = unix.Write(fds[1], []byte("data"))
+	require.NoError(t, err)
+	for p.pending > 0 {
+		p.enter(1, done)
+		p.reap(done)
+	}
+	assert.Equal(t, 1, reported)
+}
+
+// TestDroppedSubmissions: what the kernel would not take is reported and leaves nothing behind.
+func TestDroppedSubmissions(t *testing.T) {
+	var st stats
+	p, err := newPooledRing(&st, true, 4)
+	require.NoError(t, err)
+	defer p.close()
+	ops := []Op{{Kind: KindFsync, FD: -1}, {Kind: KindFsync, FD: -1}}
+	var got []error
+	done := func(_, _ int, _ bool, err error) { got = append(got, err) }
+	for i := range ops {
+		p.slots[i].take(&ops[i], i)
+		require.NoError(t, p.slots[i].prepare(i))
+		p.push(&p.slots[i].sqe)
+		p.pending++
+	}
+	p.drop(unix.EAGAIN, done)
+	assert.Equal(t, []error{unix.EAGAIN, unix.EAGAIN}, got)
+	assert.Zero(t, p.pending)
+	got = nil
+	p.run(context.Background(), ops, 0, done)
+	assert.Equal(t, []error{unix.EBADF, unix.EBADF}, got, "the ring goes on")
+}
+
+func TestGate(t *testing.T) {
+	var g gate
+	g.init()
+	require.True(t, g.enter())
+	g.shut()
+	require.False(t, g.enter())
+	select {
+	case <-g.drained:
+		t.Fatal("drained with an op in flight")
+	default:
+	}
+	g.leave()
+	g.drain()
+	g.shut()
+	g.drain()
+
+	var empty gate
+	empty.init()
+	empty.shut()
+	empty.drain()
+}

@@ -1,0 +1,225 @@
+//go:build linux
+
+package uringbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Op is one operation, passed by value. Which fields a verb reads is written at its Kind; the rest are ignored.
+//
+// Everything an Op points at (Buf, the slices in Bufs, Statx, …) belongs to the engine from Submit until the
+// last done call for that op, cancelled or not: the kernel may read or write it until then.
+type Op struct {
+	Kind Kind
+	// Unbounded says that the op may wait without bound: a pipe, FIFO, socket or terminal. Such an op never
+	// occupies a ring or a thread that serves bounded file I/O, and Close cancels it. Files and directories
+	// leave it false. Transfers and splices can be cancelled on every engine; another verb (opening a FIFO)
+	// that waits in a system call of the syscall engine ends only by itself.
+	Unbounded bool
+	FD        int // descriptor acted on, or the directory of Path; unix.AT_FDCWD where the verb allows it
+	FD2       int // second descriptor: the directory of Path2, or the destination of a copy
+	Buf       []byte
+	Bufs      [][]byte
+	Offset    int64 // bytes; -1: the descriptor's own position (pipes, sockets)
+	Offset2   int64 // bytes, in FD2; -1 as above
+	Length    int64 // bytes
+	Flags     int   // verb specific: RWF_*, AT_*, O_*, FALLOC_FL_*, …
+	Mask      int   // statx mask, or the second number of a verb (mode, uid, whence, …)
+	Mask2     int   // gid
+	Path      string
+	Path2     string
+	How       *unix.OpenHow
+	Statx     *unix.Statx_t
+	Statfs    *unix.Statfs_t
+	Times     *[2]unix.Timespec
+	Lock      *unix.Flock_t
+	Handle    *unix.FileHandle
+}
+
+// Submitter is the one seam of an engine: the ring, the syscalls, and wrappers such as Faulty.
+//
+// Submit starts ops and reports each by done(i, n, more, err), i being its index: n is the verb's result (bytes,
+// a new descriptor) and err nil or a bare syscall.Errno. more is true when a further call for the same op will
+// follow (multishot, two-completion sends); the call with more == false is the last, and every op gets exactly
+// one such call, whatever happens. Ops of one call are independent and may complete in any order.
+//
+// Bounded ops run to completion on the calling goroutine: their done calls come before Submit returns. Ops with
+// Unbounded set are only started; done comes later, from a goroutine of the engine. done must not block and
+// must not call Submit. The slice ops is borrowed until Submit returns; what an Op points at is taken until its
+// last done call.
+//
+// When ctx ends, ops not yet completed are cancelled: they report ECANCELED, or their result if they completed
+// all the same, and always after the kernel has let go of their memory. An op whose context ended before Submit is
+// not started. KindClose is never cancelled, because a descriptor that stays open is a leak.
+type Submitter interface {
+	Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error))
+}
+
+// Engine is a Submitter with its blocking form Do, the typed functions for each verb, and its counters. It is a
+// small value, to be copied; all copies share one engine. Safe for concurrent use.
+type Engine struct {
+	Submitter
+	core *core
+}
+
+// core is what all copies of an Engine and all its wrappers share.
+type core struct {
+	// Immutable after Open.
+	name     string
+	reason   string
+	features Features
+	strict   bool
+	closer   func() error
+
+	// Atomic.
+	stats stats
+	fds   fdTable
+	calls sync.Pool
+}
+
+// Config bounds an engine. The zero value means the defaults.
+type Config struct {
+	// Rings is the most rings that bounded ops use at a time, each with the thread of its caller; further
+	// callers wait for one. Default 64.
+	Rings int
+	// Entries is the size of each ring's submission queue, a power of two. A batch larger than this is
+	// submitted in parts. Default 64.
+	Entries int
+	// Unbounded is the most ops with Unbounded set in flight; further ones report EAGAIN. Default 1024.
+	Unbounded int
+	// Strict makes a violated invariant (a completion for an op that is not in flight) panic where it is
+	// found; otherwise it is counted in Health. Descriptors made with Own remember their birth. For tests.
+	Strict bool
+}
+
+func (c Config) withDefaults() Config {
+	if c.Rings <= 0 {
+		c.Rings = 64
+	}
+	if c.Entries <= 0 {
+		c.Entries = 64
+	}
+	if c.Unbounded <= 0 {
+		c.Unbounded = 1024
+	}
+	return c
+}
+
+// ErrNoRing says that the ring engine was asked for by name and cannot be had; it is wrapped with the reason.
+var ErrNoRing = errors.New("io_uring engine not available")
+
+// Open makes an engine. name is "ring", "syscall", or "auto": the ring where f allows it, otherwise the
+// syscall engine, whose Reason then says why. "ring" never turns into something else: it fails with ErrNoRing.
+// The caller owns the engine and must Close it.
+func Open(name string, f Features, cfg Config) (Engine, error) {
+	cfg = cfg.withDefaults()
+	c := &core{features: f, strict: cfg.Strict, name: name}
+	c.fds.births = cfg.Strict
+	c.calls.New = func() any { return newCall() }
+	switch name {
+	case "syscall":
+		return openSyscall(c, cfg), nil
+	case "ring", "auto":
+		r, err := newRing(&c.features, &c.stats, cfg)
+		if err == nil {
+			c.name, c.closer = "ring", r.Close
+			return Engine{Submitter: r, core: c}, nil
+		}
+		if name == "ring" {
+			return Engine{}, fmt.Errorf("%w: %w", ErrNoRing, err)
+		}
+		c.name, c.reason = "syscall", err.Error()
+		return openSyscall(c, cfg), nil
+	default:
+		return Engine{}, fmt.Errorf("engine %q: not one of auto, ring, syscall", name)
+	}
+}
+
+func openSyscall(c *core, cfg Config) Engine {
+	s := newSyscalls(&c.features, &c.stats, cfg)
+	c.closer = s.Close
+	return Engine{Submitter: s, core: c}
+}
+
+// Wrap returns the same engine behind another Submitter, which is expected to forward to e.Submitter.
+// Counters, features and Close stay those of e.
+func (e Engine) Wrap(wrap func(Submitter) Submitter) Engine {
+	return Engine{Submitter: wrap(e.Submitter), core: e.core}
+}
+
+// Name is the engine that runs: "ring" or "syscall", never "auto".
+func (e Engine) Name() string { return e.core.name }
+
+// Reason says why Open("auto") did not take the ring; empty otherwise.
+func (e Engine) Reason() string { return e.core.reason }
+
+// Features are the abilities that the engine was opened with.
+func (e Engine) Features() Features { return e.core.features }
+
+// Close cancels ops that wait without bound, waits until every op in flight has reported, and gives back rings,
+// memory and descriptors of the engine. New ops report ECANCELED, except KindClose, which is still carried out.
+// The descriptors that ops were given are the caller's and are not touched. It must not be called from done.
+func (e Engine) Close() error { return e.core.closer() }
+
+// Do runs one op and returns when it is done: Submit of one, reaped by the caller. A hot read through the ring
+// costs one io_uring_enter and no goroutine switch.
+func (e Engine) Do(ctx context.Context, op Op) (n int, err error) {
+	c := e.core.calls.Get().(*call)
+	c.ops[0] = op
+	e.Submit(ctx, c.ops[:], c.done)
+	n, err = c.wait()
+	c.ops[0] = Op{}
+	e.core.calls.Put(c)
+	return n, err
+}
+
+// call is the rendezvous of Do with done. Pooled per engine, so that a call allocates nothing; the op in it
+// lives on the heap, which also forces what it points at there.
+type call struct {
+	ops   [1]Op
+	n     int
+	err   error
+	state atomic.Uint32
+	wake  chan struct{}
+	done  func(i, n int, more bool, err error)
+}
+
+const (
+	callOpen uint32 = iota
+	callWaiting
+	callDone
+)
+
+func newCall() *call {
+	c := &call{wake: make(chan struct{}, 1)}
+	c.done = c.complete
+	return c
+}
+
+func (c *call) complete(_, n int, more bool, err error) {
+	if more {
+		return // Do returns the last report
+	}
+	c.n, c.err = n, err
+	switch c.state.Swap(callDone) {
+	case callWaiting:
+		c.wake <- struct{}{}
+	case callDone:
+		panic("uringbackend: an op completed twice")
+	}
+}
+
+func (c *call) wait() (int, error) {
+	if c.state.CompareAndSwap(callOpen, callWaiting) {
+		<-c.wake
+	}
+	c.state.Store(callOpen)
+	return c.n, c.err
+}

@@ -1,0 +1,195 @@
+//go:build linux
+
+package enginetest
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
+
+	"github.com/uringfs/uringfs/uringbackend"
+)
+
+// Case is one test of the suite.
+type Case struct {
+	Name string
+	Run  func(t *testing.T, e uringbackend.Engine)
+}
+
+// All lists the suite in the order of its files.
+func All() []Case {
+	var all []Case
+	for _, part := range [][]Case{fileCases, pathCases, verbCases, streamCases, lifeCases} {
+		all = append(all, part...)
+	}
+	return all
+}
+
+// Run runs the suite. open returns a new engine each time, which Run closes; it should be strict.
+func Run(t *testing.T, open func(t *testing.T) uringbackend.Engine) {
+	t.Helper()
+	warmUp(t)
+	for _, c := range All() {
+		t.Run(c.Name, func(t *testing.T) {
+			before := openFDs(t)
+			e := open(t)
+			// Cleanups run last in, first out: descriptors made by the case are closed before this.
+			t.Cleanup(func() {
+				within(t, "Close", func() { assert.NoError(t, e.Close()) })
+				h := e.Health()
+				assert.Zero(t, h.InFlight, "ops in flight after Close")
+				assert.Zero(t, h.Rings, "rings after Close")
+				assert.Zero(t, h.Stale, "completions that belong to no op")
+				assert.Zero(t, h.Overflows, "completion queue overflowed")
+				assert.Empty(t, e.Leaks(), "descriptors still owned")
+				assert.Empty(t, e.Fallbacks(), "verbs that fell back to a system call")
+				assert.Equal(t, before, openFDs(t), "descriptors of the process")
+			})
+			c.Run(t, e)
+		})
+	}
+}
+
+// Require skips the test if the kernel lacks an ability. It is the only way to skip, and the claim is checked: No on
+// a kernel at least as new as the ability fails the test instead. Abilities that a file system decides (direct I/O
+// alignment, uncached I/O) can be missing on a new kernel; ask for those with RequireHere.
+func Require(t *testing.T, a uringbackend.Ability) {
+	t.Helper()
+	switch a.Answer {
+	case uringbackend.Yes:
+		return
+	case uringbackend.No:
+		var u unix.Utsname
+		require.NoError(t, unix.Uname(&u))
+		release := unix.ByteSliceToString(u.Release[:])
+		if a.Since == "" || !older(release, a.Since) {
+			t.Fatalf("kernel %s lacks an ability that came with %q: %v", release, a.Since, a.Why)
+		}
+	default:
+	}
+	t.Skipf("needs a kernel of %s; answer %s: %v", a.Since, a.Answer, a.Why)
+}
+
+// RequireHere is Require for what the file system of the test decides: No skips on any kernel.
+func RequireHere(t *testing.T, a uringbackend.Ability) {
+	t.Helper()
+	if a.Answer != uringbackend.Yes {
+		t.Skipf("needs a kernel of %s and a file system with it; answer %s: %v", a.Since, a.Answer, a.Why)
+	}
+}
+
+// older compares kernel releases by their first two numbers.
+func older(release, than string) bool {
+	a, b := version(release), version(than)
+	if a[0] != b[0] {
+		return a[0] < b[0]
+	}
+	return a[1] < b[1]
+}
+
+func version(s string) (v [2]int) {
+	for i, part := range strings.SplitN(s, ".", 3) {
+		if i == len(v) {
+			break
+		}
+		digits := strings.IndexFunc(part+"x", func(r rune) bool { return r < '0' || r > '9' })
+		v[i], _ = strconv.Atoi(part[:digits]) // no digits: 0
+	}
+	return v
+}
+
+// limit is how long anything in the suite may take before it counts as hung. Generous: CI machines stall.
+const limit = 60 * time.Second
+
+// within fails with all stacks if f does not return in time.
+func within(t *testing.T, what string, f func()) {
+	t.Helper()
+	over := make(chan struct{})
+	watchdog := time.AfterFunc(limit, func() {
+		select {
+		case <-over:
+		default:
+			buf := make([]byte, 1<<20)
+			// A hung op cannot be unwound, so there is nothing to go on with.
+			panic("enginetest: " + what + " hangs\n" + string(buf[:runtime.Stack(buf, true)]))
+		}
+	})
+	defer watchdog.Stop()
+	defer close(over)
+	f()
+}
+
+// warmUp lets the runtime open what it keeps open, so that descriptors can be counted.
+func warmUp(t *testing.T) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	require.NoError(t, err)
+	require.NoError(t, r.Close())
+	require.NoError(t, w.Close())
+}
+
+func openFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	require.NoError(t, err)
+	return len(entries)
+}
+
+func background() context.Context { return context.Background() }
+
+// own closes fd when the case ends, unless the case has closed it.
+func own(t *testing.T, fd int) int {
+	t.Helper()
+	t.Cleanup(func() { assert.NoError(t, unix.Close(fd), "fd %d", fd) })
+	return fd
+}
+
+// file makes a file with this content in a new directory and opens it.
+func file(t *testing.T, content []byte, flags int) (fd int, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(path, content, 0o640))
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	return own(t, fd), path
+}
+
+// directory opens a new directory, O_PATH.
+func directory(t *testing.T) (fd int, path string) {
+	t.Helper()
+	path = t.TempDir()
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	return own(t, fd), path
+}
+
+// pipe makes a pipe that blocks.
+func pipe(t *testing.T) (r, w int) {
+	t.Helper()
+	var p [2]int
+	require.NoError(t, unix.Pipe2(p[:], unix.O_CLOEXEC))
+	return own(t, p[0]), own(t, p[1])
+}
+
+// pattern is what a file holds at each place, so that any piece tells where it belongs. The period is a prime, and
+// no multiple of it is a block.
+func pattern(p []byte, off int64) {
+	for i := range p {
+		p[i] = byte((off + int64(i)) % 251)
+	}
+}
+
+func patterned(n int) []byte {
+	p := make([]byte, n)
+	pattern(p, 0)
+	return p
+}

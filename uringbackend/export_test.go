@@ -1,0 +1,25 @@
+//go:build linux
+
+package uringbackend
+
+// CheckForTest verifies the invariants of references, descriptors and ranges.
+func (v *Volume) CheckForTest() error {
+	if err := v.checkRefs(); err != nil {
+		return err
+	}
+	return v.ranges.check()
+}
+
+// TryBeginShareForTest is BeginShare that does not wait.
+func (v *Volume) TryBeginShareForTest(id FileID, r Range) (*ByRef, bool) {
+	s := &ByRef{v: v}
+	s.claim.init(id, r, v.ranges.page, false)
+	return s, v.ranges.try(&s.claim)
+}
+
+// LocksForTest counts the inodes with locks.
+func (v *Volume) LocksForTest() int {
+	v.locks.mu.Lock()
+	defer v.locks.mu.Unlock()
+	return len(v.locks.inodes)
+}

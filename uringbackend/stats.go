@@ -1,0 +1,87 @@
+//go:build linux
+
+package uringbackend
+
+import (
+	"fmt"
+	"sync/atomic"
+)
+
+// Count says by which road a verb's ops went.
+type Count struct {
+	Ring    uint64 // by the ring half
+	Syscall uint64 // by the syscall half, fallbacks included
+}
+
+// Health holds an engine's gauges and its detectors; the detectors stay 0 unless there is a bug.
+type Health struct {
+	InFlight    int64  // ops accepted and not yet reported
+	Rings       int64  // rings that exist
+	Stale       uint64 // completions whose generation is over: detector
+	Overflows   uint64 // times the kernel's completion queue overflowed: detector, nothing is lost
+	Resubmitted uint64 // ops submitted again because their submitting thread had exited, or a signal came first
+	OpenFDs     int64  // descriptors held by Own and not yet closed or disowned
+	Shrunk      string // why there are fewer or smaller rings than Config asked for; empty if there are not
+}
+
+// stats are the counters of one engine. Each verb has a cache line of its own.
+type stats struct {
+	verbs       [kinds]verbCount
+	inFlight    atomic.Int64
+	_           [56]byte
+	rings       atomic.Int64
+	stale       atomic.Uint64
+	overflows   atomic.Uint64
+	resubmitted atomic.Uint64
+	shrunk      atomic.Pointer[string]
+}
+
+type verbCount struct {
+	ring, syscall, fallback atomic.Uint64
+	_                       [40]byte
+}
+
+// bug notes a violated invariant.
+func (s *stats) bug(strict bool, format string, args ...any) {
+	if strict {
+		panic("uringbackend: " + fmt.Sprintf(format, args...))
+	}
+	s.stale.Add(1)
+}
+
+// Counts returns, by verb name, how many ops were carried out and by which road. Verbs never used are absent.
+func (e Engine) Counts() map[string]Count {
+	m := make(map[string]Count)
+	for k := Kind(1); k < kinds; k++ {
+		v := &e.core.stats.verbs[k]
+		if c := (Count{Ring: v.ring.Load(), Syscall: v.syscall.Load()}); c != (Count{}) {
+			m[k.String()] = c
+		}
+	}
+	return m
+}
+
+// Fallbacks returns, by verb name, how many ops the ring engine carried out by a syscall although the verb has
+// a ring half, because the kernel lacks the opcode. Verbs whose only half is the syscall are no fallbacks.
+func (e Engine) Fallbacks() map[string]uint64 {
+	m := make(map[string]uint64)
+	for k := Kind(1); k < kinds; k++ {
+		if n := e.core.stats.verbs[k].fallback.Load(); n > 0 {
+			m[k.String()] = n
+		}
+	}
+	return m
+}
+
+// Health returns the engine's gauges and detectors.
+func (e Engine) Health() Health {
+	s := &e.core.stats
+	h := Health{
+		InFlight: s.inFlight.Load(), Rings: s.rings.Load(), Stale: s.stale.Load(), Overflows: s.overflows.Load(),
+		Resubmitted: s.resubmitted.Load(), OpenFDs: e.core.fds.open.Load(),
+	}
+	if p := s.shrunk.Load(); p != nil {
+		h.Shrunk = *p
+	}
+	return h
+}

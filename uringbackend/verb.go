@@ -1,0 +1,184 @@
+//go:build linux
+
+package uringbackend
+
+import (
+	"fmt"
+
+	"github.com/uringfs/uringfs/uringbackend/uring"
+)
+
+// Kind names a verb. Each constant says which fields of Op its verb reads and what n means.
+type Kind uint8
+
+// Verbs with a ring half and a syscall half.
+const (
+	kindInvalid Kind = iota
+	// KindReadAt reads FD at Offset into Buf; Flags RWF_*. n: bytes, 0 at the end of file. pread(2), preadv2(2).
+	KindReadAt
+	// KindWriteAt writes Buf to FD at Offset; Flags RWF_* (RWF_APPEND ignores Offset). n: bytes. pwritev2(2).
+	KindWriteAt
+	// KindReadvAt is KindReadAt into Bufs, at most 1024 of them.
+	KindReadvAt
+	// KindWritevAt is KindWriteAt from Bufs, at most 1024 of them.
+	KindWritevAt
+	// KindFsync makes FD durable; Flags 1: data only. fsync(2), fdatasync(2).
+	KindFsync
+	// KindOpenat2 opens Path beneath FD by How. n: the new descriptor, the caller's. openat2(2).
+	KindOpenat2
+	// KindClose closes FD. Never cancelled, never retried: the descriptor is gone even when it reports an error.
+	KindClose
+	// KindStatx fills Statx for Path beneath FD (or FD itself: AT_EMPTY_PATH in Flags); Mask STATX_*. statx(2).
+	KindStatx
+)
+
+// Verbs with only a syscall half so far.
+const (
+	// KindMkdirat makes directory Path beneath FD with mode Mask.
+	KindMkdirat Kind = iota + KindStatx + 1
+	// KindMknodat makes node Path beneath FD with mode Mask (type included) and device Offset.
+	KindMknodat
+	// KindSymlinkat makes Path beneath FD a symbolic link to Path2.
+	KindSymlinkat
+	// KindLinkat links Path beneath FD (or FD itself: empty Path) as Path2 beneath FD2; Flags AT_*.
+	KindLinkat
+	// KindUnlinkat removes Path beneath FD; Flags AT_REMOVEDIR.
+	KindUnlinkat
+	// KindRenameat2 renames Path beneath FD to Path2 beneath FD2; Flags RENAME_*.
+	KindRenameat2
+	// KindReadlinkat reads the link Path beneath FD (or FD itself, an O_PATH link: empty Path) into Buf. n: bytes.
+	KindReadlinkat
+	// KindFchmod sets the mode of FD, which may be O_PATH, to Mask.
+	KindFchmod
+	// KindFchown sets owner Mask and group Mask2 (-1: leave) of FD, which may be O_PATH, or of a link.
+	KindFchown
+	// KindUtimens sets Times (access, modification; UTIME_NOW, UTIME_OMIT) of FD, which may be O_PATH.
+	KindUtimens
+	// KindFtruncate sets the length of FD to Length.
+	KindFtruncate
+	// KindFallocate applies Flags FALLOC_FL_* to Length bytes of FD at Offset.
+	KindFallocate
+	// KindGetdents reads directory entries of FD into Buf (struct linux_dirent64). n: bytes, 0 at the end.
+	KindGetdents
+	// KindFgetxattr reads attribute Path of FD, which may be O_PATH, into Buf. n: bytes; empty Buf asks the size.
+	KindFgetxattr
+	// KindFsetxattr sets attribute Path of FD, which may be O_PATH, to Buf; Flags XATTR_*.
+	KindFsetxattr
+	// KindFlistxattr lists attribute names of FD, which may be O_PATH, into Buf. n: bytes; empty Buf asks the size.
+	KindFlistxattr
+	// KindFremovexattr removes attribute Path of FD, which may be O_PATH.
+	KindFremovexattr
+	// KindCopyFileRange copies Length bytes from FD at Offset to FD2 at Offset2. n: bytes.
+	KindCopyFileRange
+	// KindSeek moves FD's position to Offset by whence Mask (SEEK_DATA, SEEK_HOLE, …). n: the new position.
+	KindSeek
+	// KindFstatfs fills Statfs for the file system of FD.
+	KindFstatfs
+	// KindSyncfs makes the file system of FD durable.
+	KindSyncfs
+	// KindNameToHandle fills Handle for Path beneath FD; Flags AT_*. n: the mount id.
+	KindNameToHandle
+	// KindOpenByHandle opens Handle on the mount of FD with Flags O_*. n: the new descriptor, the caller's.
+	KindOpenByHandle
+	// KindFlock applies Flags LOCK_SH, LOCK_EX or LOCK_UN to FD without waiting: EAGAIN when another holds it.
+	KindFlock
+	// KindOFDSetlk applies Lock to FD as an open-file-description lock without waiting: EAGAIN on conflict.
+	KindOFDSetlk
+	// KindOFDGetlk fills Lock with the first lock that conflicts with it, F_UNLCK if there is none.
+	KindOFDGetlk
+	// KindGetFlags reads the inode flags FS_*_FL of FD (FS_IOC_GETFLAGS). n: the flags.
+	KindGetFlags
+	// KindSetFlags sets the inode flags of FD to Flags (FS_IOC_SETFLAGS).
+	KindSetFlags
+	// KindSplice moves Length bytes from FD at Offset to FD2 at Offset2 by reference; one of them is a pipe and
+	// takes offset -1; Flags SPLICE_F_*. n: bytes.
+	KindSplice
+	// KindReadahead starts reading Length bytes of FD at Offset into the page cache.
+	KindReadahead
+	// KindFadvise gives advice Mask POSIX_FADV_* for Length bytes of FD at Offset.
+	KindFadvise
+
+	kinds
+)
+
+// verb is one row: the name used by --faults, counters and traces, and the two ways to carry the verb out.
+type verb struct {
+	name   string
+	ring   ringHalf
+	direct func(f *Features, op *Op) (int, error)
+}
+
+// ringHalf prepares a submission. A verb without one names the reason in absent instead.
+type ringHalf struct {
+	opcode uring.Opcode
+	prep   func(s *slot, op *Op, sqe *uring.SQE) error
+	absent string
+}
+
+// syscallOnly marks a row whose ring half does not exist; such a row is never a fallback.
+var syscallOnly = ringHalf{absent: "syscall"}
+
+var verbs = [kinds]verb{
+	KindReadAt:   {name: "read_at", ring: ringHalf{opcode: uring.OpRead, prep: prepReadAt}, direct: directReadAt},
+	KindWriteAt:  {name: "write_at", ring: ringHalf{opcode: uring.OpWrite, prep: prepWriteAt}, direct: directWriteAt},
+	KindReadvAt:  {name: "readv_at", ring: ringHalf{opcode: uring.OpReadv, prep: prepReadvAt}, direct: directReadvAt},
+	KindWritevAt: {name: "writev_at", ring: ringHalf{opcode: uring.OpWritev, prep: prepWritevAt}, direct: directWritevAt},
+	KindFsync:    {name: "fsync", ring: ringHalf{opcode: uring.OpFsync, prep: prepFsync}, direct: directFsync},
+	KindOpenat2:  {name: "openat2", ring: ringHalf{opcode: uring.OpOpenat2, prep: prepOpenat2}, direct: directOpenat2},
+	KindClose:    {name: "close", ring: ringHalf{opcode: uring.OpClose, prep: prepClose}, direct: directClose},
+	KindStatx:    {name: "statx", ring: ringHalf{opcode: uring.OpStatx, prep: prepStatx}, direct: directStatx},
+
+	KindMkdirat:       {name: "mkdirat", ring: syscallOnly, direct: directMkdirat},
+	KindMknodat:       {name: "mknodat", ring: syscallOnly, direct: directMknodat},
+	KindSymlinkat:     {name: "symlinkat", ring: syscallOnly, direct: directSymlinkat},
+	KindLinkat:        {name: "linkat", ring: syscallOnly, direct: directLinkat},
+	KindUnlinkat:      {name: "unlinkat", ring: syscallOnly, direct: directUnlinkat},
+	KindRenameat2:     {name: "renameat2", ring: syscallOnly, direct: directRenameat2},
+	KindReadlinkat:    {name: "readlinkat", ring: syscallOnly, direct: directReadlinkat},
+	KindFchmod:        {name: "fchmod", ring: syscallOnly, direct: directFchmod},
+	KindFchown:        {name: "fchown", ring: syscallOnly, direct: directFchown},
+	KindUtimens:       {name: "utimens", ring: syscallOnly, direct: directUtimens},
+	KindFtruncate:     {name: "ftruncate", ring: syscallOnly, direct: directFtruncate},
+	KindFallocate:     {name: "fallocate", ring: syscallOnly, direct: directFallocate},
+	KindGetdents:      {name: "getdents", ring: syscallOnly, direct: directGetdents},
+	KindFgetxattr:     {name: "fgetxattr", ring: syscallOnly, direct: directFgetxattr},
+	KindFsetxattr:     {name: "fsetxattr", ring: syscallOnly, direct: directFsetxattr},
+	KindFlistxattr:    {name: "flistxattr", ring: syscallOnly, direct: directFlistxattr},
+	KindFremovexattr:  {name: "fremovexattr", ring: syscallOnly, direct: directFremovexattr},
+	KindCopyFileRange: {name: "copy_file_range", ring: syscallOnly, direct: directCopyFileRange},
+	KindSeek:          {name: "seek", ring: syscallOnly, direct: directSeek},
+	KindFstatfs:       {name: "fstatfs", ring: syscallOnly, direct: directFstatfs},
+	KindSyncfs:        {name: "syncfs", ring: syscallOnly, direct: directSyncfs},
+	KindNameToHandle:  {name: "name_to_handle_at", ring: syscallOnly, direct: directNameToHandle},
+	KindOpenByHandle:  {name: "open_by_handle_at", ring: syscallOnly, direct: directOpenByHandle},
+	KindFlock:         {name: "flock", ring: syscallOnly, direct: directFlock},
+	KindOFDSetlk:      {name: "ofd_setlk", ring: syscallOnly, direct: directOFDSetlk},
+	KindOFDGetlk:      {name: "ofd_getlk", ring: syscallOnly, direct: directOFDGetlk},
+	KindGetFlags:      {name: "get_flags", ring: syscallOnly, direct: directGetFlags},
+	KindSetFlags:      {name: "set_flags", ring: syscallOnly, direct: directSetFlags},
+	KindSplice:        {name: "splice", ring: syscallOnly, direct: directSplice},
+	KindReadahead:     {name: "readahead", ring: syscallOnly, direct: directReadahead},
+	KindFadvise:       {name: "fadvise", ring: syscallOnly, direct: directFadvise},
+}
+
+// String is the verb's name, as used by fault plans, counters and traces.
+func (k Kind) String() string {
+	if !k.valid() {
+		return fmt.Sprintf("kind(%d)", uint8(k))
+	}
+	return verbs[k].name
+}
+
+func (k Kind) valid() bool { return k > kindInvalid && k < kinds }
+
+// Kinds returns every verb, in table order.
+func Kinds() []Kind {
+	all := make([]Kind, 0, kinds-1)
+	for k := kindInvalid + 1; k < kinds; k++ {
+		all = append(all, k)
+	}
+	return all
+}
+
+// RingHalf says whether the verb has a ring half at all; whether a kernel has its opcode is a Features question.
+func (k Kind) RingHalf() bool { return k.valid() && verbs[k].ring.absent == "" }
