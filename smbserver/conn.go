@@ -114,6 +114,9 @@ func (c *conn) serve(ctx context.Context) {
 			c.pool.Put(msg)
 		}
 	}
+	if c.draining.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		err = nil // drain has woken the reader
+	}
 	c.report(err)
 	c.teardown(ctx, err)
 }
@@ -122,7 +125,7 @@ func (c *conn) serve(ctx context.Context) {
 func (c *conn) report(err error) {
 	var lost *connError
 	switch {
-	case err == nil || c.draining.Load():
+	case err == nil:
 		c.log.Debug("connection ended", "reason", "shutdown")
 	case errors.As(err, &lost):
 		c.srv.stats.lost.Add(1)

@@ -18,7 +18,8 @@ const (
 		fscc.AttrTemporary | fscc.AttrOffline | fscc.AttrNotContentIndexed
 
 	createOptionsInvalid     smb2.CreateOptions = 0xFF000000
-	createOptionsUnsupported                    = smb2.FileOpenByFileID | smb2.FileReserveOpfilter
+	createOptionsUnsupported                    = smb2.FileOpenByFileID | smb2.FileReserveOpfilter | createTreeConnection
+	createTreeConnection     smb2.CreateOptions = 0x00000080 // FILE_CREATE_TREE_CONNECTION
 	shareAccessAll                              = smb2.ShareRead | smb2.ShareWrite | smb2.ShareDelete
 
 	// createRounds bounds how often a CREATE starts again because somebody outside makes and removes its name.
@@ -70,8 +71,10 @@ func handleCreate(ctx context.Context, r *request) (reply, error) {
 	if endsInSeparator(req.Name) && req.Options&smb2.FileNonDirectoryFile != 0 {
 		return nil, smb2.StatusObjectNameInvalid
 	}
-	if c.volume, err = c.share.Statfs(ctx); err != nil {
-		return nil, err
+	if c.readsVolume() {
+		if c.volume, err = c.share.Statfs(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if err := c.modes.learnHome(ctx, c.share, r.sess.identity()); err != nil {
 		return nil, err
@@ -91,7 +94,8 @@ func checkCreate(req smb2.CreateRequest) error {
 	switch {
 	case req.Impersonation > smb2.ImpersonationDelegate:
 		return statusBadImpersonationLevel
-	case req.DesiredAccess == 0, req.DesiredAccess.HasAny(accessReserved):
+	case req.DesiredAccess&^smb2.Synchronize == 0, // nothing can be done with such an open, and Windows refuses it
+		req.DesiredAccess.HasAny(accessReserved):
 		return smb2.StatusAccessDenied
 	case req.DesiredAccess.Has(smb2.AccessSystemSecurity):
 		return smb2.StatusPrivilegeNotHeld // a system ACL, which only a privileged user of Windows may see
@@ -106,6 +110,11 @@ func checkCreate(req smb2.CreateRequest) error {
 		return smb2.StatusNotSupported
 	}
 	return nil
+}
+
+// readsVolume tells that the answer depends on whether the volume is read-only: plain reading does not ask.
+func (c *creation) readsVolume() bool {
+	return c.most || c.contexts.maximal || c.req.Disposition != smb2.FileOpen || c.desired.HasAny(accessWrite)
 }
 
 // run finds or makes the file, admits it and answers.
@@ -126,16 +135,20 @@ func (c *creation) run(ctx context.Context, r *request) (reply, error) {
 		if c.attr.Directory {
 			o.enum = new(dirEnum)
 		}
-		modes := c.modes
-		o.onClose = func(ctx context.Context) error { return modes.release(ctx, g) }
+		modes, log := c.modes, r.conn.log // not r, which is another request by then
+		o.onClose = func(ctx context.Context) error {
+			err := modes.release(ctx, g)
+			if err != nil { // a CLOSE answers it; the end of a connection has nobody to tell
+				log.Info("delete on close", "err", err)
+			}
+			return err
+		}
 		if err = r.sess.addOpen(r.tree, o); err == nil {
 			r.file = o
 			return c.response(o, contexts), nil
 		}
 	}
-	if c.action == smb2.ActionCreated {
-		c.modes.setDelete(g, true)
-	}
+	c.modes.abandon(g, c.action == smb2.ActionCreated)
 	return nil, errors.Join(err, c.modes.release(ctx, g), c.file.Close())
 }
 

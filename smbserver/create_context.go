@@ -9,6 +9,7 @@ import (
 
 const (
 	statusNoneMapped      smb2.Status = 0xC0000073 // STATUS_NONE_MAPPED: the file has not changed since the client's MxAc
+	contextNameMin                    = 4          // bytes: the shortest name of 2.2.13.2
 	statusEAsNotSupported smb2.Status = 0xC000004F // STATUS_EAS_NOT_SUPPORTED
 )
 
@@ -24,6 +25,11 @@ type createContexts struct {
 
 func parseCreateContexts(list []smb2.CreateContext) (createContexts, error) {
 	c := createContexts{allocation: -1}
+	for _, x := range list {
+		if len(x.Name) < contextNameMin {
+			return c, smb2.StatusInvalidParameter
+		}
+	}
 	if data, ok := smb2.FindContext(list, smb2.ContextMxAc); ok {
 		switch len(data) {
 		case 0:

@@ -106,7 +106,7 @@ func lifecycle(t *testing.T, share *gosmb2.Share) {
 
 	v, err := share.Statfs("")
 	require.NoError(t, err)
-	assert.EqualValues(t, 512, v.BlockSize()/v.FragmentSize(), "go-smb2's block is a sector times a unit")
+	assert.EqualValues(t, 4096, v.BlockSize())
 	assert.Positive(t, v.AvailableBlockCount())
 }
 

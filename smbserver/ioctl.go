@@ -7,6 +7,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/uringfs/uringfs/internal/fscc"
 	"github.com/uringfs/uringfs/internal/smb2"
 )
 
@@ -205,7 +206,7 @@ func allocatedRanges(ctx context.Context, o *open, q smb2.IoctlRequest) ([]byte,
 	if in.Length == 0 {
 		return nil, nil
 	}
-	ranges, err := s.AllocatedRanges(ctx, in.FileOffset, in.Length)
+	ranges, err := rangesOf(ctx, o.file, s, in)
 	if err != nil {
 		return nil, err
 	}
@@ -223,4 +224,20 @@ func allocatedRanges(ctx context.Context, o *open, q smb2.IoctlRequest) ([]byte,
 	default:
 		return list.Append(nil), smb2.StatusBufferOverflow
 	}
+}
+
+// rangesOf returns the ranges with data. A file that is not marked sparse has no holes to tell of, [MS-FSA] 2.1.5.10.22, even
+// where the storage has some.
+func rangesOf(ctx context.Context, f File, s Sparser, in smb2.AllocatedRange) ([]ByteRange, error) {
+	a, err := f.Attr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if a.Attributes&fscc.AttrSparseFile != 0 {
+		return s.AllocatedRanges(ctx, in.FileOffset, in.Length)
+	}
+	if n := min(in.Length, a.Size-in.FileOffset); n > 0 {
+		return []ByteRange{{Offset: in.FileOffset, Length: n}}, nil
+	}
+	return nil, nil
 }

@@ -1,6 +1,7 @@
 package smbserver
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -163,6 +164,12 @@ const modeOptions = smb2.FileWriteThrough | smb2.FileSequentialOnly | smb2.FileN
 
 func (o *open) mode() uint32 { return uint32(o.options & modeOptions) }
 
+// volumeInfoLen is FileFsVolumeInformation as a C structure with its padding; smbclient takes less for a broken answer.
+const volumeInfoLen = 24
+
+// attributeInfoLen is FileFsAttributeInformation in the same way.
+const attributeInfoLen = 16
+
 // sectorSize is what every volume claims; 512 is what old programs expect and divides every block size.
 const sectorSize = 512
 
@@ -175,9 +182,13 @@ func queryFSInfo(ctx context.Context, r *request, class fscc.FSClass) (answer, e
 	unit := max(v.BlockSize/sectorSize, 1)
 	switch class {
 	case fscc.FSClassVolume:
-		return answer{buf: fscc.FSVolumeInfo{
-			CreationTime: fscc.NewFiletime(v.Created), SerialNumber: v.Serial, Label: v.Label,
-		}.Append(nil), fixed: 18}, nil
+		buf := fscc.FSVolumeInfo{
+			CreationTime: fscc.NewFiletime(v.Created), SerialNumber: v.Serial, Label: cmp.Or(v.Label, r.tree.export.name),
+		}.Append(nil)
+		for len(buf) < volumeInfoLen {
+			buf = append(buf, 0)
+		}
+		return answer{buf: buf, fixed: volumeInfoLen}, nil
 	case fscc.FSClassSize:
 		return whole(fscc.FSSizeInfo{
 			TotalUnits: v.TotalBlocks, AvailableUnits: v.AvailBlocks, SectorsPerUnit: unit, BytesPerSector: sectorSize,
@@ -189,9 +200,8 @@ func queryFSInfo(ctx context.Context, r *request, class fscc.FSClass) (answer, e
 		}
 		return whole(fscc.FSDeviceInfo{DeviceType: fscc.DeviceDisk, Characteristics: flags}.Append(nil)), nil
 	case fscc.FSClassAttribute:
-		return answer{buf: fscc.FSAttributeInfo{
-			Attributes: fsAttributes(v), MaxNameLength: v.MaxComponent, Name: v.FileSystem,
-		}.Append(nil), fixed: 12}, nil
+		buf := fscc.FSAttributeInfo{Attributes: fsAttributes(v), MaxNameLength: v.MaxComponent, Name: v.FileSystem}.Append(nil)
+		return answer{buf: buf, fixed: min(len(buf), attributeInfoLen)}, nil
 	case fscc.FSClassFullSize:
 		return whole(fscc.FSFullSizeInfo{
 			TotalUnits: v.TotalBlocks, CallerAvailableUnits: v.AvailBlocks, ActualAvailableUnits: v.FreeBlocks,

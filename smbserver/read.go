@@ -34,13 +34,13 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 	case q.Offset > math.MaxInt64:
 		return nil, fmt.Errorf("%w: READ at %d", smb2.ErrMalformed, q.Offset)
 	}
-	off, n := int64(q.Offset), int(q.Length)
-	n = int(min(int64(n), math.MaxInt64-off))
-	if n == 0 {
-		if q.MinimumCount > 0 {
-			return nil, smb2.StatusEndOfFile
-		}
+	off := int64(q.Offset)
+	n := int(min(int64(q.Length), math.MaxInt64-off))
+	switch {
+	case q.Length == 0 && q.MinimumCount == 0:
 		return smb2.ReadResponse{}, nil
+	case n == 0:
+		return nil, smb2.StatusEndOfFile
 	}
 
 	referencer, canLend := o.file.(Referencer)

@@ -195,6 +195,18 @@ func (m *shareModes) setDeleteOnClose(g *grant, on bool) bool {
 	return true
 }
 
+// abandon prepares the release of an open that its client never got: what the client asked to happen at the close does not
+// happen, but a file that was made for it goes again, unless somebody has opened it meanwhile.
+func (m *shareModes) abandon(g *grant, made bool) {
+	path := g.file.Path()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g.deleteOnClose = false
+	if made && len(m.files[g.id]) == 1 {
+		m.doomLocked(g, path, true)
+	}
+}
+
 // setPosixDelete makes g's close remove the name although others have it open.
 func (m *shareModes) setPosixDelete(g *grant) {
 	m.mu.Lock()

@@ -7,9 +7,13 @@ package uringbackend
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"reflect"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -133,8 +137,8 @@ func TestStaleCompletionIsFound(t *testing.T) {
 	assert.Panics(t, func() { p.reap(nothing) })
 }
 
-// TestSubmittingThreadExits: the kernel cancels what a thread leaves behind when it exits. The op did not run, and
-// nobody asked for its cancellation, so it is submitted again.
+// TestSubmittingThreadExits: an op that waits can go on only on the thread that submitted it; when that has exited, the
+// kernel completes the op with an error instead. It did not run, and nobody cancelled it, so it is submitted again.
 func TestSubmittingThreadExits(t *testing.T) {
 	var st stats
 	p, err := newPooledRing(&st, true, 4)
@@ -154,26 +158,37 @@ func TestSubmittingThreadExits(t *testing.T) {
 	require.NoError(t, p.slots[0].prepare(0))
 	p.pending++
 	p.push(&p.slots[0].sqe)
-	gone := make(chan struct{})
-	// ends at once; waited by the receive from gone. Its thread exits with it, because it stays locked.
-	go func() {
-		defer close(gone)
-		runtime.LockOSThread()
-		p.submit(done)
-	}()
-	<-gone
-	p.checkWait(p.r.Wait(1)) // the completion of the thread's exit
-	p.reap(done)
-	require.Zero(t, reported, "reported as cancelled though nobody did")
-	require.EqualValues(t, 1, st.resubmitted.Load())
-	p.submit(done)
+	task := fmt.Sprintf("/proc/self/task/%d", onDyingThread(func() { p.submit(done) }))
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(task)
+		return errors.Is(err, os.ErrNotExist)
+	}, 10*time.Second, time.Millisecond)
 	_, err = unix.Write(fds[1], []byte("data"))
 	require.NoError(t, err)
 	for p.pending > 0 {
 		p.enter(1, done)
 		p.reap(done)
 	}
+	assert.EqualValues(t, 1, st.resubmitted.Load())
 	assert.Equal(t, 1, reported)
+}
+
+// onDyingThread runs f on a thread that then exits, and returns the thread's number. Never the main thread, which the
+// runtime parks instead.
+func onDyingThread(f func()) int {
+	thread := make(chan int)
+	// ends at once, and its thread with it, because it stays locked; waited by the receive
+	go func() {
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			thread <- onDyingThread(f) // this thread is taken, so it is another
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
+		thread <- unix.Gettid()
+	}()
+	return <-thread
 }
 
 // TestDroppedSubmissions: what the kernel would not take is reported and leaves nothing behind.

@@ -99,7 +99,10 @@ func TestAppendersDoNotOverwrite(t *testing.T) {
 		for writer, write := range []func(p []byte) error{
 			func(p []byte) error { _, err := one.WriteAt(t.Context(), p, 0, WriteOptions{}); return err },
 			func(p []byte) error { _, err := two.WriteAt(t.Context(), p, 1000, WriteOptions{}); return err },
-			func(p []byte) error { _, err := plain.WriteAt(t.Context(), p, 5, WriteOptions{Append: true}); return err },
+			func(p []byte) error {
+				_, err := plain.WriteAt(t.Context(), p, 5, WriteOptions{Append: true})
+				return err
+			},
 			func(p []byte) error { _, err := stranger.Write(p); return err },
 		} {
 			// ends after its records; waited by wg.Wait
@@ -213,11 +216,18 @@ func TestCloseRacesWithReads(t *testing.T) {
 						return
 					}
 					var readers sync.WaitGroup
+					started := make(chan struct{}, 3)
 					for range 3 {
 						// ends when the handle is closed; waited by readers.Wait
 						readers.Go(func() {
 							buf := make([]byte, 4)
-							for {
+							for first := true; ; first = false {
+								if !first && len(started) < cap(started) {
+									select {
+									case started <- struct{}{}:
+									default:
+									}
+								}
 								n, err := h.ReadAt(context.Background(), buf, 0)
 								if err != nil {
 									assert.ErrorIs(t, err, unix.EBADF)
@@ -230,13 +240,14 @@ func TestCloseRacesWithReads(t *testing.T) {
 							}
 						})
 					}
+					<-started // somebody is in the middle of it
 					assert.NoError(t, h.Close(context.Background()))
 					readers.Wait()
 				}
 			})
 		}
 		wg.Wait()
-		t.Logf("%d reads", reads.Load())
+		assert.Positive(t, reads.Load())
 	})
 }
 
@@ -357,6 +368,17 @@ func TestSpliceTo(t *testing.T) {
 		require.ErrorIs(t, err, unix.EAGAIN)
 		assert.Equal(t, data[:n], drain(n))
 
+		// By reference: what is in the pipe is the page, so a write past the door shows in it.
+		n, err = h.SpliceTo(ctx, pipe[1], 4096, 4096)
+		require.NoError(t, err)
+		require.Equal(t, 4096, n)
+		past, err := os.OpenFile(w.path("f"), os.O_WRONLY, 0)
+		require.NoError(t, err)
+		_, err = past.WriteAt([]byte("changed"), 4096)
+		require.NoError(t, err)
+		require.NoError(t, past.Close())
+		assert.Equal(t, "changed", string(drain(n)[:7]))
+
 		// While a change has the range nothing is taken.
 		c, err := w.v.BeginChange(ctx, OriginLab, h.ID(), ChangeWrite, Range{0, 10})
 		require.NoError(t, err)
@@ -463,4 +485,136 @@ func TestLargeOffsets(t *testing.T) {
 		_, err = os.Stat(filepath.Join(w.dir, "f"))
 		require.NoError(t, err)
 	})
+}
+
+// script answers chosen ops itself, in place of the engine.
+type script struct {
+	Submitter
+	answer func(op Op) (n int, err error, mine bool)
+}
+
+func (s *script) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
+	for i := range ops {
+		if n, err, mine := s.answer(ops[i]); mine {
+			done(i, n, false, err)
+			continue
+		}
+		s.Submitter.Submit(ctx, ops[i:i+1], func(_, n int, more bool, err error) { done(i, n, more, err) })
+	}
+}
+
+func openScripted(t *testing.T) (*tree, *script) {
+	t.Helper()
+	s := &script{answer: func(Op) (int, error, bool) { return 0, nil, false }}
+	e := openEngine(t, "syscall", func(*Features) {}).Wrap(func(inner Submitter) Submitter {
+		s.Submitter = inner
+		return s
+	})
+	return openTree(t, e, VolumeConfig{}), s
+}
+
+func TestShortTransfersAreCarriedOn(t *testing.T) {
+	w, s := openScripted(t)
+	ctx := t.Context()
+	w.write("f", "")
+	h := w.open("f", unix.O_RDWR)
+	data := []byte("0123456789abcdef")
+	s.answer = func(op Op) (int, error, bool) {
+		switch {
+		case op.Kind == KindWriteAt && len(op.Buf) > 3:
+			n, err := unix.Pwrite(op.FD, op.Buf[:3], op.Offset)
+			return n, err, true
+		case op.Kind == KindReadAt && len(op.Buf) > 5:
+			n, err := unix.Pread(op.FD, op.Buf[:5], op.Offset)
+			return n, err, true
+		}
+		return 0, nil, false
+	}
+	n, err := h.WriteAt(ctx, data, 2, WriteOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, len(data), n)
+	buf := make([]byte, 100)
+	n, err = h.ReadAt(ctx, buf, 2)
+	require.NoError(t, err)
+	assert.Equal(t, data, buf[:n])
+
+	// Full in the middle: what was written is told to the caller and to subscribers.
+	sub := w.v.Subscribe(1)
+	defer sub.Close()
+	writes := 0
+	s.answer = func(op Op) (int, error, bool) {
+		if op.Kind != KindWriteAt {
+			return 0, nil, false
+		}
+		if writes++; writes > 1 {
+			return 0, unix.ENOSPC, true
+		}
+		n, err := unix.Pwrite(op.FD, op.Buf[:3], op.Offset)
+		return n, err, true
+	}
+	n, err = h.WriteAt(ctx, []byte("XYZxyz"), 0, WriteOptions{})
+	require.ErrorIs(t, err, unix.ENOSPC)
+	assert.Equal(t, 3, n)
+	assert.Equal(t, ChangeWrite, (<-sub.C).Kind)
+	s.answer = func(op Op) (int, error, bool) { return 0, nil, op.Kind == KindWriteAt }
+	_, err = h.WriteAt(ctx, []byte("x"), 0, WriteOptions{})
+	require.ErrorIs(t, err, unix.EIO, "no progress is no loop")
+}
+
+// EMFILE of the kernel is answered by closing cached descriptors, and reported if that does not help.
+func TestTooManyOpenFiles(t *testing.T) {
+	needRoot(t, "open_by_handle_at(2)")
+	w, s := openScripted(t)
+	ctx := t.Context()
+	w.write("f", "content")
+	r := w.ref("f")
+	refused := 0
+	s.answer = func(op Op) (int, error, bool) {
+		if op.Kind == KindOpenat2 && refused == 0 {
+			refused++
+			return 0, unix.EMFILE, true
+		}
+		return 0, nil, false
+	}
+	again, _, err := w.Resolve(ctx, "f", false)
+	require.NoError(t, err)
+	assert.Same(t, r, again)
+	again.Release()
+	assert.Equal(t, 1, refused)
+	s.answer = func(op Op) (int, error, bool) { return 0, unix.EMFILE, op.Kind == KindOpenat2 }
+	_, _, err = w.Resolve(ctx, "f", false)
+	require.ErrorIs(t, err, unix.EMFILE)
+	s.answer = func(Op) (int, error, bool) { return 0, nil, false }
+	st, err := w.Stat(ctx, r)
+	require.NoError(t, err)
+	assert.EqualValues(t, 7, st.Size)
+	require.NoError(t, w.v.CheckForTest())
+}
+
+// Once something is made, the end of the context does not lose it.
+func TestCancelledCreateIsWhole(t *testing.T) {
+	w, s := openScripted(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	s.answer = func(op Op) (int, error, bool) {
+		if op.Kind == KindOpenat2 && op.How.Flags&unix.O_CREAT != 0 {
+			cancel()
+			fd, err := unix.Openat2(op.FD, op.Path, op.How)
+			return fd, err, true
+		}
+		return 0, nil, false
+	}
+	old := unix.Umask(0)
+	defer unix.Umask(old)
+	again, err := OpenVolume(t.Context(), w.dir, VolumeConfig{Engine: w.v.Engine()}) // one that needs no thread of its own
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, again.Close()) }()
+	v := again.View(OriginLab)
+	root := v.Root()
+	defer root.Release()
+	h, r, st, err := v.Create(ctx, root, "f", unix.O_RDWR, 0o600, Creds{})
+	require.NoError(t, err)
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+	assert.EqualValues(t, unix.S_IFREG|0o600, st.Mode)
+	require.NoError(t, h.Close(t.Context()))
+	r.Release()
 }

@@ -156,8 +156,8 @@ func (v *Volume) identify(ctx context.Context, fd int, k *known) error {
 	return nil
 }
 
-// digest is a number that two different handles on one device share with a chance of 2^-64. It does not depend on
-// the process, so that it can be handed to clients that outlive it.
+// digest makes 64 bits of a handle. The device and inode number are compared beside it, so it only has to tell the
+// few generations of one number apart. It does not depend on the process: clients keep it longer than that.
 func digest(h unix.FileHandle) uint64 {
 	sum := fnv.New64a()
 	var kind [4]byte

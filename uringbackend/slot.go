@@ -146,10 +146,14 @@ func result(res int32) (int, error) {
 }
 
 // again says whether a completion means that the op did not run although nobody cancelled it, so that it may be
-// submitted once more: a signal came first, or the thread that submitted it has exited (the kernel then cancels
-// what it left: io_uring_cancel_generic).
+// submitted once more: a signal came first (EINTR), or the thread that submitted it has exited before it could go on.
+// The kernel then completes it from a work queue, with ECANCELED or EFAULT (io_req_task_submit, io_poll_task_func); an
+// EFAULT of another origin comes again and is reported in the end.
 func (s *slot) again(err error) bool {
-	if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECANCELED) || s.op.Kind == KindClose || s.retries >= maxResubmits {
+	if s.op.Kind == KindClose || s.retries >= maxResubmits {
+		return false
+	}
+	if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECANCELED) && !errors.Is(err, unix.EFAULT) {
 		return false
 	}
 	s.retries++

@@ -26,7 +26,9 @@ type syscalls struct {
 	// +checklocks:mu
 	closed bool
 	// +checklocks:mu
-	waiting map[int]struct{} // eventfds of unbounded ops in flight
+	unbounded int // unbounded ops in flight
+	// +checklocks:mu
+	waiting map[int]struct{} // eventfds of those that can be cancelled
 	// +checklocks:mu
 	idle []int // eventfds for reuse, at most limit
 }
@@ -60,12 +62,18 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 		return
 	}
 	if op.Unbounded && op.Kind != KindClose {
+		if !s.admit() {
+			s.gate.leave()
+			done(i, 0, false, unix.EAGAIN)
+			return
+		}
 		s.stats.inFlight.Add(1)
 		own := *op // ops is only borrowed
 		// ends when the op has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
 		go func() {
 			n, err := s.wait(ctx, &own)
 			s.stats.inFlight.Add(-1)
+			s.leave()
 			done(i, n, false, err)
 			s.gate.leave()
 		}()
@@ -194,15 +202,29 @@ func (s *syscalls) isClosed() bool {
 	return s.closed
 }
 
-// takeBell takes an eventfd for one unbounded op. EAGAIN: too many in flight.
+// admit counts one more unbounded op, if there is room.
+func (s *syscalls) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unbounded >= s.limit {
+		return false
+	}
+	s.unbounded++
+	return true
+}
+
+func (s *syscalls) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unbounded--
+}
+
+// takeBell takes an eventfd for one unbounded op.
 func (s *syscalls) takeBell() (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return -1, unix.ECANCELED
-	}
-	if len(s.waiting) >= s.limit {
-		return -1, unix.EAGAIN
 	}
 	var ev int
 	if n := len(s.idle); n > 0 {

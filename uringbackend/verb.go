@@ -24,7 +24,9 @@ const (
 	KindWritevAt
 	// KindFsync makes FD durable; Flags 1: data only. fsync(2), fdatasync(2).
 	KindFsync
-	// KindOpenat2 opens Path beneath FD by How. n: the new descriptor, the caller's. openat2(2).
+	// KindOpenat2 opens Path beneath FD by How. n: the new descriptor, the caller's. openat2(2). Whether opening a
+	// FIFO waits for its other end is not promised: the ring tries O_NONBLOCK first (io_uring/openclose.c
+	// io_openat2), so it opens for reading at once and for writing reports ENXIO, unless O_CREAT is set too.
 	KindOpenat2
 	// KindClose closes FD. Never cancelled, never retried: the descriptor is gone even when it reports an error.
 	KindClose

@@ -519,7 +519,10 @@ func TestChangesPassTheDoor(t *testing.T) {
 				return err
 			},
 			"truncate": func(ctx context.Context) error { return h.Truncate(ctx, 10) },
-			"setattr":  func(ctx context.Context) error { _, err := w.SetAttr(ctx, r, SetAttr{Size: ptr(int64(10))}); return err },
+			"setattr": func(ctx context.Context) error {
+				_, err := w.SetAttr(ctx, r, SetAttr{Size: ptr(int64(10))})
+				return err
+			},
 			"punch": func(ctx context.Context) error {
 				return h.Allocate(ctx, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
 			},

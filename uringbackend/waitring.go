@@ -70,8 +70,9 @@ type waitOp struct {
 const waitEntries = 64
 
 func newWaitRing(st *stats, cfg Config) (*waitRing, error) {
-	// Room for a completion of each op, of its cancellation, and of the bell.
-	r, err := uring.New(waitEntries, uint32(2*cfg.Unbounded+2), ringFlags)
+	// Room for a completion of each op, of its cancellation, and of the bell; the kernel wants no less than the
+	// submission queue has.
+	r, err := uring.New(waitEntries, uint32(max(2*cfg.Unbounded+2, waitEntries)), ringFlags)
 	if err != nil {
 		return nil, fmt.Errorf("ring for %d waiting ops: %w", cfg.Unbounded, err)
 	}

@@ -144,7 +144,7 @@ const (
 	SectorOffsetUnknown     uint32 = 0xFFFFFFFF // both ByteOffset fields: alignment not known
 )
 
-// Flags of [DispositionInfoEx], [MS-FSCC] 2.4.11.1.
+// Flags of [DispositionInfoEx].
 const (
 	DispositionDelete                  uint32 = 0x01
 	DispositionPosixSemantics          uint32 = 0x02
@@ -153,7 +153,7 @@ const (
 	DispositionIgnoreReadonlyAttribute uint32 = 0x10
 )
 
-// Flags of [RenameInfoEx], [MS-FSCC] 2.4.43.
+// Flags of [RenameInfoEx].
 const (
 	RenameReplaceIfExists         uint32 = 0x01
 	RenamePosixSemantics          uint32 = 0x02

@@ -9,6 +9,8 @@
 //   - Results of Parse share no memory with the input, except where a comment says that they alias it.
 //   - Work is linear in the input, and every list of a peer has a bound.
 //
+// Section numbers move between revisions of [MS-FSCC]; the names of the structures do not.
+//
 // Left to others: which class is allowed on which handle, what the values mean for a file, and status codes.
 //
 // Nothing here does I/O, keeps state or starts goroutines; all functions may be called concurrently.

@@ -21,7 +21,7 @@ const (
 	cellLimit = 15 * time.Second
 	// arriveWait bounds how long the target's counters may take to show what has
 	// already happened.
-	arriveWait = time.Second
+	arriveWait = 2 * time.Second
 	arrivePoll = time.Millisecond
 )
 

@@ -62,7 +62,7 @@ func TestQueuesOfALoopbackPair(t *testing.T) {
 		q, err := diag.queues(w.remote, w.local)
 		require.NoError(t, err)
 		return text.send == q.send && text.receive == q.receive && q.send > 0
-	}, time.Second, time.Millisecond, "/proc and sock_diag")
+	}, 10*time.Second, time.Millisecond, "/proc and sock_diag")
 
 	require.NoError(t, w.widen())
 	_, err = io.ReadFull(w.conn, make([]byte, size))

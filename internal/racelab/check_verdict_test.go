@@ -188,6 +188,8 @@ func TestMutationTable(t *testing.T) {
 func TestProofInWords(t *testing.T) {
 	open := Proof{After: Reading{65620, 0, 65620, 65620}, Open: true}
 	assert.Equal(t, "65,620 B in client's queue, 0 unsent", open.String())
+	assert.Equal(t, "2,048 B in client's queue, 65,620 not acknowledged",
+		Proof{After: Reading{2048, 65620, 65620, 65620}, Open: true}.String())
 	assert.Equal(t, "not proven", Proof{}.String())
 	for n, text := range map[int]string{0: "0", 12: "12", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
 		assert.Equal(t, text, thousands(n))

@@ -151,10 +151,21 @@ func unmapped(a net.Addr) netip.AddrPort {
 
 // look reads both queues. framing says how long the whole reply is, from the
 // bytes at the head of the client's queue; they stay there.
+//
+// Bytes only ever move from the server's queue to the client's, so the server's is
+// read first: what moves in between counts twice, and nothing is missed.
 func (w *wire) look(framing func(head []byte) (int, error)) (Reading, error) {
-	var r Reading
+	r := Reading{Handed: -1}
+	q, err := w.diag.queues(w.remote, w.local)
+	if err != nil {
+		return r, err
+	}
+	r.SIOCOUTQ = q.send
+	if q.written > 0 {
+		r.Handed = int(q.written - w.written) // #nosec G115 -- one reply
+	}
 	head := make([]byte, replyHead)
-	err := w.control(func(fd int) error {
+	err = w.control(func(fd int) error {
 		n, err := unix.IoctlGetInt(fd, unix.TIOCINQ)
 		if err != nil {
 			return fmt.Errorf("FIONREAD: %w", err)
@@ -171,23 +182,11 @@ func (w *wire) look(framing func(head []byte) (int, error)) (Reading, error) {
 		head = head[:n]
 		return nil
 	})
-	if err != nil {
+	if err != nil || head == nil {
 		return r, err
 	}
-	if head != nil {
-		if r.Expected, err = framing(head); err != nil {
-			return r, err
-		}
-	}
-	q, err := w.diag.queues(w.remote, w.local)
-	if err != nil {
-		return r, err
-	}
-	r.SIOCOUTQ, r.Handed = q.send, -1
-	if q.written > 0 {
-		r.Handed = int(q.written - w.written) // #nosec G115 -- one reply
-	}
-	return r, nil
+	r.Expected, err = framing(head)
+	return r, err
 }
 
 // widen gives a client with a narrow window room to receive at full speed.

@@ -37,7 +37,7 @@ func TestGateTakesNothingWhileShut(t *testing.T) {
 	}()
 	_, err := server.Write([]byte("before "))
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return gate.Taken() == 7 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return gate.Taken() == 7 }, 10*time.Second, time.Millisecond)
 
 	for round := range 3 {
 		// The reader waits in the kernel at this point; Shut must call it back.
@@ -45,10 +45,10 @@ func TestGateTakesNothingWhileShut(t *testing.T) {
 		taken := gate.Taken()
 		_, err = server.Write([]byte("while "))
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return queued(t, client) == 6 }, time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return queued(t, client) == 6 }, 10*time.Second, time.Millisecond)
 		assert.Equal(t, taken, gate.Taken(), "round %d", round)
 		require.NoError(t, gate.Open())
-		require.Eventually(t, func() bool { return queued(t, client) == 0 && gate.Taken() == taken+6 }, time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return queued(t, client) == 0 && gate.Taken() == taken+6 }, 10*time.Second, time.Millisecond)
 	}
 
 	_, err = server.Write([]byte("after"))

@@ -158,11 +158,7 @@ func (s Summary) write(w io.Writer) error {
 	}
 	mutators = slices.DeleteFunc(mutators, func(m Mutator) bool { return !used[m] })
 
-	if len(s.Results) > 0 {
-		first := s.Results[0]
-		fmt.Fprintf(w, "What a client received of its READ when the file (%s) changed while the reply was in flight:\n"+
-			"OLD as it was when the READ was answered, NEW written after that, ZERO cut or punched after that, TORN a mix.\n\n", first.FS)
-	}
+	s.legend(w)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	head := []string{"TARGET", "CHANGE", "CACHE", "WINDOW"}
 	for _, m := range mutators {
@@ -196,6 +192,43 @@ func (s Summary) write(w io.Writer) error {
 	return err
 }
 
+// legend says what the table is about and what the words in it mean.
+func (s Summary) legend(w io.Writer) {
+	if len(s.Results) == 0 {
+		return
+	}
+	var kinds []FS
+	shown := make(map[Verdict]bool)
+	for _, r := range s.Results {
+		if !slices.Contains(kinds, r.FS) {
+			kinds = append(kinds, r.FS)
+		}
+		shown[r.Verdict] = true
+	}
+	fmt.Fprintf(w, "What a client received of its READ when the file (%s) changed while the reply was in flight:\n", strings.Trim(fmt.Sprint(kinds), "[]"))
+	words := []struct {
+		v    Verdict
+		text string
+	}{
+		{Old, "as it was when the READ was answered"},
+		{New, "written after that"},
+		{Zero, "cut or punched after that"},
+		{Torn, "partly changed after that"},
+		{Stale, "old, and the file does not show the change either"},
+		{Ghost, "bytes that the file never held there"},
+		{Shifted, "bytes from another place in the file"},
+		{Foreign, "bytes of another file, or of none"},
+		{Short, "fewer bytes than announced"},
+	}
+	var parts []string
+	for _, word := range words {
+		if shown[word.v] {
+			parts = append(parts, string(word.v)+" "+word.text)
+		}
+	}
+	fmt.Fprintf(w, "%s.\n\n", strings.Join(parts, "; "))
+}
+
 // cell is what a column says; a verdict outside its expectation is marked.
 func (r Result) cell(ran bool) string {
 	switch {
@@ -203,7 +236,7 @@ func (r Result) cell(ran bool) string {
 		return "·"
 	case r.fallback():
 		return string(r.Verdict) + " (" + r.Plan + ")"
-	case !r.expected():
+	case r.Verdict != Inconclusive && r.Verdict != Unsupported && !r.expected():
 		return string(r.Verdict) + " !"
 	default:
 		return string(r.Verdict)
@@ -215,7 +248,11 @@ func (p Proof) String() string {
 	if !p.Open {
 		return "not proven"
 	}
-	return fmt.Sprintf("%s B in client's queue, %s unsent", thousands(p.After.FIONREAD), thousands(p.After.SIOCOUTQ))
+	text := thousands(p.After.FIONREAD) + " B in client's queue, "
+	if p.After.SIOCOUTQ == 0 {
+		return text + "0 unsent"
+	}
+	return text + thousands(p.After.SIOCOUTQ) + " not acknowledged"
 }
 
 func thousands(n int) string {

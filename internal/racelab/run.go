@@ -51,8 +51,8 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	defer diag.Close() //nolint:errcheck // a socket that was only asked
 	r := &run{options: o, diag: diag}
 	err = r.all(ctx, cases)
-	if errors.Is(err, context.Canceled) || ctx.Err() != nil {
-		return r.summary(), errors.Join(ctx.Err(), err)
+	if ended := ctx.Err(); ended != nil && !errors.Is(err, ended) {
+		err = errors.Join(ended, err)
 	}
 	if err != nil {
 		return r.summary(), err

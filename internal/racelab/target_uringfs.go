@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 
 	smb "github.com/cloudsoda/go-smb2"
@@ -32,6 +34,10 @@ type readyLine struct {
 	Ctl    string `json:"ctl"`
 }
 
+// exitMissing is the exit code by which a uringfs command says that the machine lacks
+// something.
+const exitMissing = 4
+
 func startUringfs(ctx context.Context, path Path, cfg targetConfig) (*uringfs, error) {
 	args := []string{
 		"serve", cfg.backing, cfg.mount,
@@ -42,7 +48,16 @@ func startUringfs(ctx context.Context, path Path, cfg targetConfig) (*uringfs, e
 	if cfg.engine != "" {
 		args = append(args, "--engine", cfg.engine)
 	}
+	// The mount helper opens the device as the user, too.
+	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		return nil, missing("the target mounts, and that needs %w; run as root or make the device accessible", err)
+	}
+	fuse.Close()
 	child, err := supervise.Start(ctx, supervise.Command{Path: cfg.executable, Args: args, Dir: "/"})
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.ExitCode() == exitMissing {
+		return nil, missing("start the target: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("start the target: %w", err)
 	}
@@ -103,7 +118,10 @@ func (u *uringfs) second(ctx context.Context) (*second, error) {
 func (u *uringfs) fault() string {
 	select {
 	case <-u.child.Done():
-		return "the target has ended: " + strings.TrimSpace(u.child.Stderr())
+		if said := strings.TrimSpace(u.child.Stderr()); said != "" {
+			return "the target has ended, saying: " + said
+		}
+		return "the target has ended"
 	default:
 		return ""
 	}
@@ -121,6 +139,11 @@ func (u *uringfs) close(ctx context.Context) error {
 	if errors.Is(err, supervise.ErrStuck) {
 		errs = append(errs, supervise.AbortMount(u.cfg.mount))
 		err = u.child.Kill()
+	}
+	if said := strings.TrimSpace(u.child.Stderr()); err != nil && said != "" {
+		err = fmt.Errorf("the target ended with %w, saying: %s", err, said)
+	} else if err != nil {
+		err = fmt.Errorf("the target ended with %w", err)
 	}
 	// A child that was killed leaves its mount behind; one that ended well does not.
 	return errors.Join(append(errs, err, supervise.Clear(u.cfg.mount))...)

@@ -383,3 +383,14 @@ func goldenMessages() []golden {
 		}, same},
 	}
 }
+
+// TestEveryRecordingIsUsed keeps files from lying about untested.
+func TestEveryRecordingIsUsed(t *testing.T) {
+	t.Parallel()
+	elsewhere := []string{"compound_request", "compound_response", "transform_request", "transform_response"}
+	var want []string
+	for _, g := range goldenMessages() {
+		want = append(want, g.name)
+	}
+	assert.ElementsMatch(t, append(want, elsewhere...), wireNames(t, ""))
+}

@@ -105,8 +105,8 @@ const (
 	StatusFileSystemLimitation     Status = 0xC0000427
 	StatusHashNotSupported         Status = 0xC000A100
 	StatusHashNotPresent           Status = 0xC000A101
-	StatusOffloadReadNotSupported  Status = 0xC000A2A1
-	StatusOffloadWriteNotSupported Status = 0xC000A2A2
+	StatusOffloadReadNotSupported  Status = 0xC000A2A3
+	StatusOffloadWriteNotSupported Status = 0xC000A2A4
 	StatusSMBNoPreauthHashOverlap  Status = 0xC05D0000
 	StatusSMBBadClusterDialect     Status = 0xC05D0001
 )

@@ -206,9 +206,9 @@ func (s Status) String() string {
 	case StatusHashNotPresent:
 		return "STATUS_HASH_NOT_PRESENT"
 	case StatusOffloadReadNotSupported:
-		return "STATUS_OFFLOAD_READ_NOT_SUPPORTED"
+		return "STATUS_OFFLOAD_READ_FILE_NOT_SUPPORTED"
 	case StatusOffloadWriteNotSupported:
-		return "STATUS_OFFLOAD_WRITE_NOT_SUPPORTED"
+		return "STATUS_OFFLOAD_WRITE_FILE_NOT_SUPPORTED"
 	case StatusSMBNoPreauthHashOverlap:
 		return "STATUS_SMB_NO_PREAUTH_INTEGRITY_HASH_OVERLAP"
 	case StatusSMBBadClusterDialect:

@@ -230,13 +230,29 @@ func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.Dir
 			return nil
 		}
 		for _, it := range items {
-			attr := func(ctx context.Context) (smbserver.Attr, error) { return it.node.attr(), ctx.Err() }
+			attr := func(ctx context.Context) (smbserver.Attr, error) { return f.entryAttr(it.name, it.node), ctx.Err() }
 			if !fn(smbserver.DirEntry{Name: it.name, Cookie: it.cookie, Attr: attr}) {
 				return nil
 			}
 			cookie = it.cookie
 		}
 	}
+}
+
+// entryAttr returns the attributes behind a name: of what a link leads to, or of the link if that is nothing.
+func (f *file) entryAttr(name string, n *node) smbserver.Attr {
+	if n.kind == kindSymlink {
+		f.mem.mu.RLock()
+		path := name
+		if dir := pathLocked(f.entry); dir != "" {
+			path = dir + "/" + name
+		}
+		if e, err := f.mem.resolveLocked(path, true); err == nil {
+			n = e.node
+		}
+		f.mem.mu.RUnlock()
+	}
+	return n.attr()
 }
 
 // Rename implements [smbserver.File].

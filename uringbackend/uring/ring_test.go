@@ -140,8 +140,11 @@ func TestProbeOpcodes(t *testing.T) {
 	assert.True(t, ops.Has(uring.OpNop))
 	assert.True(t, ops.Has(uring.OpReadv))
 	assert.False(t, ops.Has(255))
-	_, err = uring.ProbeOpcodes(-1)
-	assert.ErrorIs(t, err, unix.EBADF)
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, null.Close()) }()
+	_, err = uring.ProbeOpcodes(int(null.Fd()))
+	assert.ErrorIs(t, err, unix.EOPNOTSUPP, "not a ring")
 }
 
 func TestErrors(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -60,17 +61,19 @@ type mounted struct {
 
 // mountOptions say how to start it.
 type mountOptions struct {
+	command    string // "mount" when empty
 	engine     string
 	backing    string // made when empty
 	mnt        string // made when empty
 	args       []string
 	credential *syscall.Credential
+	maxFiles   int  // RLIMIT_NOFILE of the server, soft and hard; 0: as it is
 	keep       bool // the test itself ends the server and judges its exit
 }
 
 // mountArgs is the command line for o.
 func mountArgs(o mountOptions) []string {
-	return append([]string{"mount", o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)
+	return append([]string{o.command, o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)
 }
 
 // startMount mounts, and takes the mount down at the end of the test: the server must then exit with 0 and without races.
@@ -85,6 +88,9 @@ func startMount(t *testing.T, o mountOptions) *mounted {
 // tryMount is startMount for tests that expect a refusal.
 func tryMount(t *testing.T, o mountOptions) (*mounted, error) {
 	t.Helper()
+	if o.command == "" {
+		o.command = "mount"
+	}
 	if o.engine == "" {
 		o.engine = "syscall"
 	}
@@ -95,9 +101,14 @@ func tryMount(t *testing.T, o mountOptions) (*mounted, error) {
 		o.mnt = publicDir(t)
 	}
 	m := &mounted{backing: o.backing, mnt: o.mnt}
+	path, args := binary, mountArgs(o)
+	if o.maxFiles > 0 {
+		args = append([]string{"-c", `ulimit -n "$1"; shift; exec "$@"`, "sh", strconv.Itoa(o.maxFiles), binary}, args...)
+		path = "/bin/sh"
+	}
 	var err error
 	m.child, err = supervise.Start(t.Context(), supervise.Command{
-		Path: binary, Args: mountArgs(o), Credential: o.credential, Dir: "/",
+		Path: path, Args: args, Credential: o.credential, Dir: "/",
 		Env:    append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66"),
 		Stderr: logWriter{t},
 	})
@@ -184,10 +195,13 @@ func roleCommand(t *testing.T, role string, credential *syscall.Credential, args
 	require.NoError(t, err)
 	if credential != nil {
 		// The test binary lies where only its builder can read.
-		public := filepath.Join(publicDir(t), "helper")
-		b, err := os.ReadFile(self)
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(public, b, 0o755))
+		public := filepath.Join(filepath.Dir(binary), "mount-helper")
+		if _, err := os.Stat(public); err != nil {
+			b, err := os.ReadFile(self)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(public, b, 0o755))
+			require.NoError(t, os.Chmod(public, 0o755)) // whatever the test's umask is
+		}
 		self = public
 	}
 	return supervise.Command{
