@@ -139,17 +139,61 @@ func TestCompoundUnrelated(t *testing.T) {
 		)))
 }
 
-func TestCompoundStylesAreNotMixed(t *testing.T) {
+// What Windows and smbd do with chains that follow each other, and with what should not be there: smbtorture's
+// smb2.compound.invalid1 to invalid4 and related5, without the encryption that some of them want.
+func TestCompoundChainsInOneFrame(t *testing.T) {
 	f := start(t)
+	require.NoError(t, f.mem.WriteFile("f", []byte("content")))
 	c, tree := f.tree()
-	s := step{tree}
-	bad := smb2.StatusInvalidParameter
+	s, last, bad, closed := step{tree}, smb2.FileIDAny(), smb2.StatusInvalidParameter, smb2.StatusFileClosed
 	echo := func(related bool) smbclient.Request { return s.request(smb2.CommandEcho, smb2.EchoRequest{}, related) }
-	assert.Equal(t, []smb2.Status{bad, bad}, statuses(sendAll(t, c, echo(true), echo(true))), "the first is related")
-	assert.Equal(t, []smb2.Status{bad, bad, bad}, statuses(sendAll(t, c, echo(false), echo(true), echo(false))))
-	assert.Equal(t, []smb2.Status{bad, bad, bad}, statuses(sendAll(t, c, echo(false), echo(false), echo(true))))
-	assert.Equal(t, []smb2.Status{0, bad}, statuses(sendAll(t, c, echo(false),
-		s.request(smb2.CommandSessionSetup, smb2.SessionSetupRequest{}, false))), "SESSION_SETUP comes alone")
+	elsewhere := s.close(last, false)
+	elsewhere.TreeID = 0xFFFFFFFF
+	for _, q := range []struct {
+		name string
+		reqs []smbclient.Request
+		want []smb2.Status
+	}{
+		{
+			"the first is related",
+			[]smbclient.Request{s.create("f", smb2.FileOpen, true), s.close(last, true), s.close(last, false)},
+			[]smb2.Status{bad, bad, closed},
+		},
+		{"so is all that follows", []smbclient.Request{echo(true), echo(true), echo(false), echo(true)}, []smb2.Status{bad, bad, 0, 0}},
+		{
+			"an unrelated one ends the chain",
+			[]smbclient.Request{s.create("f", smb2.FileOpen, false), s.close(last, true), s.read(last, 1, false), s.read(last, 1, true)},
+			[]smb2.Status{0, 0, closed, closed},
+		},
+		{
+			"no file to begin with",
+			[]smbclient.Request{s.request(smb2.CommandIoctl, smb2.IoctlRequest{Code: 0x900C0, FileID: last, Flags: smb2.IoctlIsFsctl}, false), s.close(last, true)},
+			[]smb2.Status{closed, closed},
+		},
+		{
+			"no tree to begin with",
+			[]smbclient.Request{elsewhere, s.close(last, true)},
+			[]smb2.Status{smb2.StatusNetworkNameDeleted, bad},
+		},
+		{
+			"two chains",
+			[]smbclient.Request{s.create("f", smb2.FileOpen, false), s.close(last, true), s.create("f", smb2.FileOpen, false), s.read(last, 1, true), s.close(last, true)},
+			[]smb2.Status{0, 0, 0, 0, 0},
+		},
+		{
+			"an unknown command behind a known one",
+			[]smbclient.Request{s.create("f", smb2.FileOpen, false), s.request(0xFF, smb2.EchoRequest{}, true), s.close(last, true)},
+			[]smb2.Status{0, bad, 0},
+		},
+		{
+			"SESSION_SETUP, which comes alone",
+			[]smbclient.Request{echo(false), s.request(smb2.CommandSessionSetup, smb2.SessionSetupRequest{}, false)},
+			[]smb2.Status{0, bad},
+		},
+	} {
+		assert.Equal(t, q.want, statuses(sendAll(t, c, q.reqs...)), q.name)
+		assert.Zero(t, f.Stats().OpenFiles, q.name)
+	}
 }
 
 func TestCompoundLength(t *testing.T) {

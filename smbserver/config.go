@@ -185,7 +185,7 @@ type Limits struct {
 	Pending          int // per connection: requests that run beside the reader
 	Compound         int // elements of one compound request
 	BadSignatures    int // per connection, before it is closed
-	FailedLogons     int // per connection, before it is closed
+	FailedLogons     int // per connection, before each further one is answered late
 
 	LogonTimeout time.Duration // from accept until the first logon has succeeded
 	WriteTimeout time.Duration // until the client must have taken a reply

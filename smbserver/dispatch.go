@@ -25,7 +25,8 @@ type chain struct {
 	tree      bool // the previous request found or made its tree connection
 	fileID    smb2.FileID
 	file      bool        // some request before named or made an open
-	failed    smb2.Status // why the CREATE before failed
+	failed    smb2.Status // why the last request that should have named or made one did not
+	broken    bool        // the chain began with a related request
 }
 
 // handleFrame runs the requests of one frame and sends the replies. kept reports that msg now belongs to a request that
@@ -80,13 +81,16 @@ func (c *conn) split(msg []byte) error {
 		if e.hdr.IsResponse() {
 			return c.malformed("response from a client", nil)
 		}
-		if e.hdr.Command >= smb2.CommandServerToClientNotification {
+		if len(c.elements) == 0 && !known(e.hdr.Command) {
 			return c.malformed("unknown command", fmt.Errorf("%d", uint16(e.hdr.Command)))
 		}
 		c.elements = append(c.elements, e)
 	}
 	return nil
 }
+
+// known tells whether a client may send the command at all.
+func known(cmd smb2.Command) bool { return cmd < smb2.CommandServerToClientNotification }
 
 // single runs a request that came alone.
 func (c *conn) single(ctx context.Context, e element, msg []byte, arrived time.Time) (kept bool, err error) {
@@ -95,17 +99,12 @@ func (c *conn) single(ctx context.Context, e element, msg []byte, arrived time.T
 	}
 	r := &c.scratch
 	*r = request{hdr: e.hdr, msg: e.msg, conn: c, alone: true, arrived: arrived}
-	if e.hdr.Flags.Has(smb2.FlagRelated) {
-		err := c.take(r)
-		if err == nil {
-			c.srv.stats.malformed.Add(1)
-			err = c.answer(ctx, r, nil, smb2.StatusInvalidParameter)
-		}
-		*r = request{}
-		return false, err
-	}
 	if err := c.take(r); err != nil {
 		return false, err
+	}
+	if e.hdr.Flags.Has(smb2.FlagRelated) { // to what?
+		c.srv.stats.malformed.Add(1)
+		return false, c.answer(ctx, r, nil, smb2.StatusInvalidParameter)
 	}
 	if commands[e.hdr.Command].beside && c.canRunBeside() {
 		own := *r
@@ -125,22 +124,18 @@ func (c *conn) single(ctx context.Context, e element, msg []byte, arrived time.T
 }
 
 // compound runs the requests of one frame in order and sends their replies in one frame, or in several where they are
-// long: so the memory they take has a bound.
-func (c *conn) compound(ctx context.Context, elements []element, arrived time.Time) (err error) {
-	// The first may not be related; those after it all are, or none is.
-	style := elements[1].hdr.Flags.Has(smb2.FlagRelated)
-	mixed := elements[0].hdr.Flags.Has(smb2.FlagRelated)
-	for _, e := range elements[1:] {
-		mixed = mixed || e.hdr.Flags.Has(smb2.FlagRelated) != style
-	}
+// long: so the memory they take has a bound. Chains of related requests may follow each other and unrelated ones in one
+// frame, as Windows and smbd allow; only the first request of a frame cannot be related to anything.
+func (c *conn) compound(ctx context.Context, elements []element, arrived time.Time) error {
 	f := newFrame(c.pool)
 	defer func() {
-		if err != nil {
+		if f != nil {
 			f.release()
 		}
+		c.scratch = request{}
 	}()
 	var previous chain
-	for _, e := range elements {
+	for i, e := range elements {
 		if e.hdr.Command == smb2.CommandCancel {
 			if err := c.cancelRequest(e); err != nil {
 				return err
@@ -148,9 +143,8 @@ func (c *conn) compound(ctx context.Context, elements []element, arrived time.Ti
 			continue
 		}
 		if f.count > 0 && len(f.b) > compoundFlush {
-			next := newFrame(c.pool)
 			full := f
-			f = next
+			f = newFrame(c.pool)
 			if err := c.send(ctx, full); err != nil {
 				return err
 			}
@@ -161,30 +155,26 @@ func (c *conn) compound(ctx context.Context, elements []element, arrived time.Ti
 			return err
 		}
 		f.begin()
-		if mixed {
+		related := e.hdr.Flags.Has(smb2.FlagRelated)
+		if !related {
+			previous = chain{}
+		}
+		previous.broken = previous.broken || related && i == 0
+		if previous.broken || !known(e.hdr.Command) {
 			c.srv.stats.malformed.Add(1)
 			c.finish(r, nil, smb2.StatusInvalidParameter)
 			continue
-		}
-		if !style {
-			previous = chain{}
 		}
 		if err := c.process(ctx, r, &previous); err != nil {
 			return err
 		}
 	}
-	c.scratch = request{}
 	if f.count == 0 { // nothing but CANCEL
-		f.release()
 		return nil
 	}
 	last := f
-	f = newFrame(c.pool) // so that the deferred release does not see a frame that send has taken
-	err = c.send(ctx, last)
-	if err == nil {
-		f.release()
-	}
-	return err
+	f = nil
+	return c.send(ctx, last)
 }
 
 // take spends the request's MessageIds and grants the credits of its reply.
@@ -197,7 +187,9 @@ func (c *conn) take(r *request) error {
 		return c.malformed("MessageId outside the window", fmt.Errorf("%d, charge %d", r.hdr.MessageID, charge))
 	}
 	r.credits = c.window.grant(r.hdr.Credits)
-	c.srv.stats.requests[r.hdr.Command].Add(1)
+	if known(r.hdr.Command) {
+		c.srv.stats.requests[r.hdr.Command].Add(1)
+	}
 	return nil
 }
 
@@ -247,14 +239,12 @@ func (c *conn) recovered(r *request, err *error) {
 func (p *chain) update(r *request, status smb2.Status) {
 	p.sessionID, p.treeID = r.hdr.SessionID, r.hdr.TreeID
 	p.session, p.tree = r.sess != nil, r.tree != nil
-	if r.hdr.Command == smb2.CommandCreate {
-		p.file, p.failed = false, smb2.StatusSuccess
-		if status.IsError() || r.file == nil {
-			p.failed = status
-		}
-	}
-	if r.file != nil {
-		p.fileID, p.file = r.file.id, true
+	create := r.hdr.Command == smb2.CommandCreate
+	switch {
+	case r.file != nil && !(create && status.IsError()):
+		p.fileID, p.file, p.failed = r.file.id, true, smb2.StatusSuccess
+	case status.IsError() && (create || commands[r.hdr.Command].fileID != 0):
+		p.file, p.failed = false, status
 	}
 }
 

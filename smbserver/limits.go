@@ -19,6 +19,8 @@ const (
 	maxTransferCeiling = 8 << 20
 	// compoundFlush is how long a compound reply may grow before it is sent and another one begun.
 	compoundFlush = 1 << 20
+	// failedLogonPause slows down whoever guesses passwords on one connection.
+	failedLogonPause = 500 * time.Millisecond
 	// readBufferSize holds a burst of small requests; of a large frame at most so much is copied once.
 	readBufferSize = 8 << 10
 )

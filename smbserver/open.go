@@ -36,7 +36,7 @@ type open struct {
 	grant *grant   // the part in the share-mode table; nil for a pipe
 	enum  *dirEnum // the position of QUERY_DIRECTORY; nil unless directory
 
-	position atomic.Int64 // FilePositionInformation: kept for the client, used by nothing
+	position atomic.Int64 // FilePositionInformation: behind the last READ or WRITE, or as set; used by nothing
 
 	done chan struct{} // closed when file is closed
 

@@ -31,17 +31,14 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 		return nil, smb2.StatusAccessDenied
 	case o.pipe != nil:
 		return readPipe(ctx, r, int(q.Length))
-	case q.Offset > math.MaxInt64:
+	case q.Offset > math.MaxInt64-uint64(q.Length):
 		return nil, fmt.Errorf("%w: READ at %d", smb2.ErrMalformed, q.Offset)
-	}
-	off := int64(q.Offset)
-	n := int(min(int64(q.Length), math.MaxInt64-off))
-	switch {
-	case q.Length == 0 && q.MinimumCount == 0:
-		return smb2.ReadResponse{}, nil
-	case n == 0:
+	case q.Length == 0 && q.MinimumCount > 0:
 		return nil, smb2.StatusEndOfFile
+	case q.Length == 0:
+		return smb2.ReadResponse{}, nil
 	}
+	off, n := int64(q.Offset), int(q.Length)
 
 	referencer, canLend := o.file.(Referencer)
 	plan := datapath.Make(datapath.Facts{
@@ -60,6 +57,7 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 			p.Release()
 			return nil, smb2.StatusEndOfFile
 		default:
+			o.position.Store(off + int64(p.Len()))
 			r.conn.carried(plan, p.Len())
 			return lentReply{p}, nil
 		}
@@ -72,6 +70,7 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 	case got == 0, got < int(min(q.MinimumCount, math.MaxInt32)):
 		return nil, smb2.StatusEndOfFile
 	}
+	o.position.Store(off + int64(got))
 	r.conn.carried(plan, got)
 	return copiedReply(got), nil
 }

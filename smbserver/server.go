@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"sync"
@@ -210,28 +211,35 @@ func decrement(m map[string]int, key string) {
 	}
 }
 
-// newSession enters a session of c under an id that no other has and nobody can guess.
+// newSession enters a session of c under an id that no other has. Ids have 32 bits, as smbd's do, because some clients keep no
+// more. They are no secret: a session answers only on its own connection.
 func (s *Server) newSession(c *conn) (*session, error) {
 	for {
-		var b [8]byte
+		var b [4]byte
 		if _, err := rand.Read(b[:]); err != nil {
 			return nil, fmt.Errorf("session id: %w", err)
 		}
-		id := binary.LittleEndian.Uint64(b[:])
-		if id == 0 || id == ^uint64(0) {
+		id := uint64(binary.LittleEndian.Uint32(b[:]))
+		if id == 0 || id == math.MaxUint32 {
 			continue
 		}
-		s.mu.Lock()
-		if _, taken := s.sessions[id]; taken {
-			s.mu.Unlock()
-			continue
+		if sess := s.enterSession(c, id); sess != nil {
+			s.stats.sessions.Add(1)
+			return sess, nil
 		}
-		sess := newSession(c, id)
-		s.sessions[id] = sess
-		s.mu.Unlock()
-		s.stats.sessions.Add(1)
-		return sess, nil
 	}
+}
+
+// enterSession returns nil if the id is taken.
+func (s *Server) enterSession(c *conn, id uint64) *session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, taken := s.sessions[id]; taken {
+		return nil
+	}
+	sess := newSession(c, id)
+	s.sessions[id] = sess
+	return sess
 }
 
 // forget takes sess out of the table.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/uringfs/uringfs/internal/ntlm"
 	"github.com/uringfs/uringfs/internal/smb2"
@@ -177,9 +178,11 @@ func (c *conn) refuseLogon(ctx context.Context, s *session, err error) error {
 		s.end(ctx)
 	}
 	c.srv.stats.failedLogons.Add(1)
-	c.failedLogons++
-	if c.failedLogons >= c.srv.cfg.Limits.FailedLogons {
-		return &connError{"too many failed logons", err}
+	if errors.Is(err, ntlm.ErrLogonFailure) {
+		c.failedLogons++
+		if c.failedLogons > c.srv.cfg.Limits.FailedLogons {
+			pause(ctx, failedLogonPause)
+		}
 	}
 	switch {
 	case errors.Is(err, ntlm.ErrLogonFailure):
@@ -190,5 +193,15 @@ func (c *conn) refuseLogon(ctx context.Context, s *session, err error) error {
 		return fmt.Errorf("%w: %w", smb2.ErrMalformed, err)
 	default:
 		return err
+	}
+}
+
+// pause lets d pass, or less if ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }

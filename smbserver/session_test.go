@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -90,22 +92,25 @@ func TestLogonRefused(t *testing.T) {
 	}
 }
 
-func TestTooManyFailedLogonsEndTheConnection(t *testing.T) {
-	f := start(t, func(c *smbserver.Config) { c.Limits.FailedLogons = 3 })
-	conn := f.dial()
-	defer conn.Close()
-	exchangeRaw(t, conn, negotiateWith([]smb2.Dialect{smb2.Dialect210}))
-	for i := range uint64(3) {
-		msg := message(smb2.Header{Command: smb2.CommandSessionSetup, MessageID: 1 + i, Credits: 1},
-			smb2.SessionSetupRequest{SecurityBuffer: []byte("nonsense")})
-		if i == 2 {
-			sendRaw(t, conn, msg)
-			requireClosed(t, conn)
-			break
+func TestGuessingPasswordsIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newPipeListener()
+		f := startOn(t, l, func(c *smbserver.Config) { c.Limits.FailedLogons = 3 })
+		c, err := smbclient.Dial(t.Context(), l.dial(), smbclient.Config{User: userName, Password: password})
+		require.NoError(t, err)
+		for i := range 6 {
+			began := time.Now()
+			require.Equal(t, smb2.StatusLogonFailure, status(t, rawLogon(t, c, userName, "guess", nil)))
+			if i < 3 {
+				assert.Zero(t, time.Since(began))
+			} else {
+				assert.Equal(t, 500*time.Millisecond, time.Since(began))
+			}
 		}
-		require.Equal(t, smb2.StatusInvalidParameter, header(t, exchangeRaw(t, conn, msg)[0]).Status)
-	}
-	assert.Equal(t, int64(3), f.Stats().FailedLogons)
+		assert.Equal(t, int64(6), f.Stats().FailedLogons)
+		require.NoError(t, c.Echo(t.Context()))
+		require.NoError(t, c.Close())
+	})
 }
 
 func TestSessionsPerConnectionAreBounded(t *testing.T) {

@@ -8,9 +8,6 @@ import (
 	"github.com/uringfs/uringfs/internal/smb2"
 )
 
-// writeToEnd is the offset that means "append", [MS-FSA] 2.1.5.4.
-const writeToEnd = math.MaxUint64
-
 // handleWrite handles WRITE, [MS-SMB2] 3.3.5.13. The data is in memory of ours, whole and with its signature checked, before
 // the file sees any of it. SMB2_WRITEFLAG_WRITE_UNBUFFERED is a hint that is not taken.
 func handleWrite(ctx context.Context, r *request) (reply, error) {
@@ -34,16 +31,14 @@ func handleWrite(ctx context.Context, r *request) (reply, error) {
 		}
 		return smb2.WriteResponse{Count: uint32(len(q.Data))}, nil //nolint:gosec // at most a frame
 	}
-	// A handle that may only append cannot overwrite, wherever it aims.
-	options := WriteOptions{Append: q.Offset == writeToEnd || !o.access.Has(smb2.FileWriteData)}
+	// A handle that may only append cannot overwrite, wherever it aims. The offset -1, by which local programs append
+	// ([MS-FSA] 2.1.5.4), is refused like every negative one: Windows does so over SMB.
+	options := WriteOptions{Append: !o.access.Has(smb2.FileWriteData)}
 	options.Through = q.Flags&smb2.WriteThrough != 0 && neg.dialect > Dialect202 || o.options&smb2.FileWriteThrough != 0
-	off := int64(0)
-	if !options.Append {
-		if q.Offset > math.MaxInt64-uint64(len(q.Data)) {
-			return nil, fmt.Errorf("%w: WRITE at %d", smb2.ErrMalformed, q.Offset)
-		}
-		off = int64(q.Offset)
+	if q.Offset > math.MaxInt64-uint64(len(q.Data)) {
+		return nil, fmt.Errorf("%w: WRITE at %d", smb2.ErrMalformed, q.Offset)
 	}
+	off := int64(q.Offset)
 	if len(q.Data) == 0 {
 		return smb2.WriteResponse{}, nil
 	}
@@ -51,5 +46,6 @@ func handleWrite(ctx context.Context, r *request) (reply, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.position.Store(off + int64(n))
 	return smb2.WriteResponse{Count: uint32(n)}, nil //nolint:gosec // at most len(q.Data)
 }

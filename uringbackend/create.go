@@ -214,7 +214,7 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 }
 
 func (w *View) publishCreate(r, dir *Ref, name string) {
-	w.v.events.publish(&Event{
+	w.v.events.publish(Event{
 		Origin: w.origin, Kind: ChangeCreate, ID: r.id, Dir: dir.id, Name: name, IsDir: r.typ == unix.S_IFDIR,
 	})
 }

@@ -127,14 +127,14 @@ func (s *Subscription) Close() {
 	}
 }
 
-func (s *Subscription) send(ev *Event) {
+func (s *Subscription) send(ev Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.queue == nil {
 		return
 	}
 	select {
-	case s.queue <- *ev:
+	case s.queue <- ev:
 	default:
 		s.lost.Add(1)
 	}
@@ -168,7 +168,7 @@ func (e *events) list() []*Subscription {
 }
 
 // publish must be called with no range, handle or table lock held.
-func (e *events) publish(ev *Event) {
+func (e *events) publish(ev Event) {
 	for _, s := range e.list() {
 		s.send(ev)
 	}

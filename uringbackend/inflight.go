@@ -32,10 +32,13 @@ func (r Range) bounds(page int64) (start, end int64) {
 
 // Change is a change under way: the exclusive hold of a range of one inode, from BeginChange to End.
 type Change struct {
-	v     *Volume
-	claim claim
-	event Event
-	ended bool
+	v      *Volume
+	claim  claim
+	bytes  Range
+	origin Origin
+	kind   ChangeKind
+	isDir  bool
+	ended  bool
 }
 
 // ByRef is the shared hold of a range whose pages are being taken by reference, from BeginShare to End.
@@ -50,7 +53,7 @@ type ByRef struct {
 // of length 0 (attributes, names) excludes nobody. Between BeginChange and End there is one operation on the
 // backing file and nothing that waits for a peer, a lease or a notification; a holder never begins another.
 func (v *Volume) BeginChange(ctx context.Context, origin Origin, id FileID, kind ChangeKind, r Range) (*Change, error) {
-	c := &Change{v: v, event: Event{Origin: origin, Kind: kind, ID: id, Range: r}}
+	c := &Change{v: v, origin: origin, kind: kind, bytes: r}
 	c.claim.init(id, r, v.ranges.page, true)
 	if err := v.ranges.acquire(ctx, &c.claim); err != nil {
 		return nil, err
@@ -60,7 +63,7 @@ func (v *Volume) BeginChange(ctx context.Context, origin Origin, id FileID, kind
 
 // TryBeginChange is BeginChange for threads that must not wait: false means that the range is not free now.
 func (v *Volume) TryBeginChange(origin Origin, id FileID, kind ChangeKind, r Range) (*Change, bool) {
-	c := &Change{v: v, event: Event{Origin: origin, Kind: kind, ID: id, Range: r}}
+	c := &Change{v: v, origin: origin, kind: kind, bytes: r}
 	c.claim.init(id, r, v.ranges.page, true)
 	if !v.ranges.try(&c.claim) {
 		return nil, false
@@ -76,7 +79,7 @@ func (c *Change) End(err error) {
 	c.ended = true
 	c.v.ranges.release(&c.claim)
 	if err == nil {
-		c.v.events.publish(&c.event)
+		c.v.events.publish(Event{Origin: c.origin, Kind: c.kind, ID: c.claim.id, Range: c.bytes, IsDir: c.isDir})
 	}
 }
 

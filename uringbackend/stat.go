@@ -107,7 +107,7 @@ func (t target) setAttr(ctx context.Context, a SetAttr) (Stat, error) {
 		if err != nil {
 			return Stat{}, err
 		}
-		c.event.IsDir = t.typ == unix.S_IFDIR
+		c.isDir = t.typ == unix.S_IFDIR
 		err = t.applyAttr(ctx, a, access, modification, times)
 		c.End(err)
 		if err != nil {

@@ -113,7 +113,7 @@ func (w *View) Link(ctx context.Context, r *Ref, dir *Ref, name string) (Stat, e
 	if err := w.v.engine.Linkat(ctx, At{Dir: fd}, At{Dir: dirfd, Name: name}, 0); err != nil {
 		return Stat{}, err
 	}
-	w.v.events.publish(&Event{Origin: w.origin, Kind: ChangeLink, ID: r.id, Dir: dir.id, Name: name})
+	w.v.events.publish(Event{Origin: w.origin, Kind: ChangeLink, ID: r.id, Dir: dir.id, Name: name})
 	st, err := w.v.statFD(context.WithoutCancel(ctx), fd, r.id)
 	if err == nil && st.Nlink > 0 {
 		w.v.cache.unpin(r)
@@ -149,7 +149,7 @@ func (w *View) remove(ctx context.Context, dir *Ref, name string, flags int) err
 		return err
 	}
 	victim.removed = true
-	w.v.events.publish(&Event{
+	w.v.events.publish(Event{
 		Origin: w.origin, Kind: ChangeUnlink, ID: victim.ref.id, Dir: dir.id, Name: name, IsDir: victim.ref.typ == unix.S_IFDIR,
 	})
 	return nil
@@ -239,7 +239,7 @@ func (w *View) Rename(ctx context.Context, from *Ref, oldName string, to *Ref, n
 	switch {
 	case other == nil:
 	case flags&unix.RENAME_EXCHANGE != 0:
-		w.v.events.publish(&Event{
+		w.v.events.publish(Event{
 			Origin: w.origin, Kind: ChangeRename, ID: other.ref.id, Dir: to.id, Name: newName, NewDir: from.id, NewName: oldName,
 			IsDir: other.ref.typ == unix.S_IFDIR,
 		})
@@ -247,12 +247,12 @@ func (w *View) Rename(ctx context.Context, from *Ref, oldName string, to *Ref, n
 		return nil
 	default:
 		other.removed = true
-		w.v.events.publish(&Event{
+		w.v.events.publish(Event{
 			Origin: w.origin, Kind: ChangeUnlink, ID: other.ref.id, Dir: to.id, Name: newName,
 			IsDir: other.ref.typ == unix.S_IFDIR,
 		})
 	}
-	w.v.events.publish(&moved)
+	w.v.events.publish(moved)
 	return nil
 }
 
@@ -309,7 +309,7 @@ func (w *View) changeXattr(ctx context.Context, r *Ref, change func(fd int) erro
 	if err != nil {
 		return err
 	}
-	c.event.IsDir = r.typ == unix.S_IFDIR
+	c.isDir = r.typ == unix.S_IFDIR
 	err = change(fd)
 	c.End(err)
 	return err

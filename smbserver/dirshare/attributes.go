@@ -102,6 +102,9 @@ func attr(st uringbackend.Stat, d stored) smbserver.Attr {
 
 // setAttr applies everything but Size and Allocation to ref.
 func (s *Share) setAttr(ctx context.Context, ref *uringbackend.Ref, set smbserver.SetAttr) error {
+	if set.Changed != nil {
+		return fmt.Errorf("change time: %w", unix.EOPNOTSUPP) // the kernel's own
+	}
 	var change uringbackend.SetAttr
 	change.Atime, change.Mtime = set.Accessed, set.Written
 	if set.Attributes != nil && ref.Type() != unix.S_IFDIR {

@@ -24,5 +24,5 @@
 // goes back to the pool only when it is empty; one that is not is closed, or the next reply would start with another
 // file's bytes.
 //
-// Locks: file.mu is a leaf; pipes.mu is a leaf.
+// Locks: openName.mu is held over one rename or removal, and names.mu within it; file.mu, names.mu and pipes.mu are leaves.
 package dirshare

@@ -22,12 +22,9 @@ type file struct {
 	ref    *uringbackend.Ref
 	id     smbserver.FileID
 	handle *uringbackend.Handle // nil: attributes only, or a directory
+	name   *openName            // held until Close
 
 	mu sync.Mutex
-	// +checklocks:mu
-	at place // where it was opened by name; follows renames through this file
-	// +checklocks:mu
-	linked uringbackend.FileID // what the name named: a symbolic link, where the file was reached through one
 	// +checklocks:mu
 	list *uringbackend.Handle // descriptor of a directory that has been listed
 }
@@ -44,9 +41,9 @@ func (f *file) ID() smbserver.FileID { return f.id }
 
 // Path implements smbserver.File.
 func (f *file) Path() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.at.path
+	f.name.mu.Lock()
+	defer f.name.mu.Unlock()
+	return f.name.at.path
 }
 
 // Attr implements smbserver.File.
@@ -185,9 +182,9 @@ func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
 	return attr(st, f.share.load(ctx, ref)), nil
 }
 
-// same checks that the name of p still names what it did when the file was opened.
-func (f *file) same(ctx context.Context, p place, linked uringbackend.FileID) error {
-	ref, _, err := f.share.view.Lookup(ctx, p.dir, p.name)
+// same checks that the name of p still names linked.
+func (s *Share) same(ctx context.Context, p place, linked uringbackend.FileID) error {
+	ref, _, err := s.view.Lookup(ctx, p.dir, p.name)
 	if err != nil {
 		return pathError(err, smbserver.Last)
 	}
@@ -200,29 +197,39 @@ func (f *file) same(ctx context.Context, p place, linked uringbackend.FileID) er
 
 // Rename implements smbserver.File.
 func (f *file) Rename(ctx context.Context, newPath string, replace bool) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.at.dir == nil || newPath == "" {
+	n := f.name
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at.dir == nil || newPath == "" {
 		return pathError(unix.EACCES, smbserver.Last) // the root keeps its name
 	}
 	to, err := f.share.locate(ctx, newPath)
 	if err != nil {
 		return err
 	}
-	if err := f.same(ctx, f.at, f.linked); err != nil {
+	if err := f.rename(ctx, n.at, to, n.linked, replace); err != nil {
 		to.release()
 		return err
 	}
-	var flags uint32
+	f.share.names.moveLocked(n, to)
+	return nil
+}
+
+func (f *file) rename(ctx context.Context, from, to place, linked uringbackend.FileID, replace bool) error {
+	if err := f.share.same(ctx, from, linked); err != nil {
+		return err
+	}
+	view := f.share.view
 	if !replace {
-		flags = unix.RENAME_NOREPLACE
+		return nilOr(view.Rename(ctx, from.dir, from.name, to.dir, to.name, unix.RENAME_NOREPLACE))
 	}
-	if err := f.share.view.Rename(ctx, f.at.dir, f.at.name, to.dir, to.name, flags); err != nil {
-		to.release()
-		return pathError(err, smbserver.Last)
+	if err := view.Rename(ctx, from.dir, from.name, to.dir, to.name, 0); err != nil {
+		return nilOr(err)
 	}
-	f.at.release()
-	f.at = to
+	// Where both names are links to one file, rename(2) succeeds and does nothing: the old name is still to go.
+	if keyOf(from, linked) != keyOf(to, linked) && f.share.same(ctx, from, linked) == nil {
+		return nilOr(view.Unlink(ctx, from.dir, from.name))
+	}
 	return nil
 }
 
@@ -260,18 +267,19 @@ func nilOr(err error) error { return pathError(err, smbserver.Last) }
 
 // Remove implements smbserver.File.
 func (f *file) Remove(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.at.dir == nil {
+	n := f.name
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.at.dir == nil {
 		return pathError(unix.EACCES, smbserver.Last)
 	}
-	if err := f.same(ctx, f.at, f.linked); err != nil {
+	if err := f.share.same(ctx, n.at, n.linked); err != nil {
 		return err
 	}
-	if f.ref.Type() == unix.S_IFDIR && f.linked == f.ref.ID() {
-		return nilOr(f.share.view.Rmdir(ctx, f.at.dir, f.at.name))
+	if f.ref.Type() == unix.S_IFDIR && n.linked == f.ref.ID() {
+		return nilOr(f.share.view.Rmdir(ctx, n.at.dir, n.at.name))
 	}
-	return nilOr(f.share.view.Unlink(ctx, f.at.dir, f.at.name))
+	return nilOr(f.share.view.Unlink(ctx, n.at.dir, n.at.name))
 }
 
 // Close implements smbserver.File.
@@ -287,7 +295,7 @@ func (f *file) Close() error {
 		err = errors.Join(err, f.list.Close(ctx))
 	}
 	f.ref.Release()
-	f.at.release()
+	f.share.names.release(f.name)
 	return err
 }
 

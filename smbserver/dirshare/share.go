@@ -48,6 +48,7 @@ type Share struct {
 	cfg    Config
 	pipes  *pipes
 	own    func() error // closes what Open made; nil for New
+	names  names
 }
 
 // Open shares the directory root with an engine and a Volume of its own. Close releases them.
@@ -121,17 +122,12 @@ func pathError(err error, component smbserver.Component) error {
 	return &smbserver.PathError{Component: component, Err: err}
 }
 
-// place is a name in a directory: where an object was found, or will be.
-type place struct {
-	dir  *uringbackend.Ref // counted; nil for the root itself
-	name string
-	path string
-}
-
-func (p place) release() {
-	if p.dir != nil {
-		p.dir.Release()
+// outside says of a link that leads outside what a client is told: there is nothing.
+func outside(err error) error {
+	if errors.Is(err, unix.EXDEV) {
+		return unix.ENOENT
 	}
+	return err
 }
 
 // locate resolves the directory of name, which may be "" for the root.
@@ -146,7 +142,7 @@ func (s *Share) locate(ctx context.Context, name string) (place, error) {
 	}
 	ref, st, err := s.view.Resolve(ctx, dir, true)
 	if err != nil {
-		return place{}, pathError(err, smbserver.Parent)
+		return place{}, pathError(outside(err), smbserver.Parent)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		ref.Release()
@@ -197,46 +193,44 @@ func (s *Share) open(ctx context.Context, at place, p smbserver.OpenParams, foll
 	if follow && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		ref.Release()
 		if ref, _, err = s.view.Resolve(ctx, at.path, true); err != nil {
-			if errors.Is(err, unix.EXDEV) {
-				err = unix.ENOENT // a link that leads outside does not exist here
-			}
-			return nil, pathError(err, smbserver.Last)
+			return nil, pathError(outside(err), smbserver.Last)
 		}
 	}
 	return s.attach(ctx, at, ref, linked, p)
 }
 
-// attach makes the open file of ref, which it takes.
+// attach makes the open file of ref. It takes ref, and at where it succeeds.
 func (s *Share) attach(ctx context.Context, at place, ref *uringbackend.Ref, linked uringbackend.FileID, p smbserver.OpenParams) (*file, error) {
-	f := &file{share: s, ref: ref, id: fileID(ref.ID()), at: at, linked: linked}
-	if !p.Read && !p.Write {
-		return f, nil
+	f := &file{share: s, ref: ref, id: fileID(ref.ID())}
+	if (p.Read || p.Write) && ref.Type() != unix.S_IFDIR { // a directory's descriptor is opened when it is listed
+		h, err := s.data(ctx, ref, p)
+		if err != nil {
+			ref.Release()
+			return nil, pathError(err, smbserver.Last)
+		}
+		f.handle = h
+	}
+	f.name = s.names.hold(at, linked)
+	return f, nil
+}
+
+// data opens ref for reading, writing or both.
+func (s *Share) data(ctx context.Context, ref *uringbackend.Ref, p smbserver.OpenParams) (*uringbackend.Handle, error) {
+	switch ref.Type() {
+	case unix.S_IFREG:
+	case unix.S_IFLNK:
+		return nil, unix.ELOOP
+	default: // an open of a FIFO or device could wait, or do something
+		return nil, unix.EOPNOTSUPP
 	}
 	flags := unix.O_RDONLY
-	switch ref.Type() {
-	case unix.S_IFDIR:
-		return f, nil // its descriptor is opened when it is listed
-	case unix.S_IFREG:
-		switch {
-		case p.Read && p.Write:
-			flags = unix.O_RDWR
-		case p.Write:
-			flags = unix.O_WRONLY
-		}
-	case unix.S_IFLNK:
-		ref.Release()
-		return nil, pathError(unix.ELOOP, smbserver.Last)
-	default: // an open of a FIFO or device could wait, or do something
-		ref.Release()
-		return nil, pathError(unix.EOPNOTSUPP, smbserver.Last)
+	switch {
+	case p.Read && p.Write:
+		flags = unix.O_RDWR
+	case p.Write:
+		flags = unix.O_WRONLY
 	}
-	h, err := s.view.Open(ctx, ref, flags)
-	if err != nil {
-		ref.Release()
-		return nil, pathError(err, smbserver.Last)
-	}
-	f.handle = h
-	return f, nil
+	return s.view.Open(ctx, ref, flags)
 }
 
 // create takes at where it succeeds.
@@ -245,7 +239,7 @@ func (s *Share) create(ctx context.Context, at place, p smbserver.OpenParams) (*
 		return nil, pathError(unix.EEXIST, smbserver.Last)
 	}
 	dos := stored{attributes: p.Attributes & storable}
-	f := &file{share: s, at: at}
+	f := &file{share: s}
 	if p.Directory {
 		ref, _, err := s.view.Mkdir(ctx, at.dir, at.name, s.cfg.DirMode, uringbackend.Creds{})
 		if err != nil {
@@ -263,7 +257,7 @@ func (s *Share) create(ctx context.Context, at place, p smbserver.OpenParams) (*
 		}
 		f.ref, f.handle = ref, h
 	}
-	f.id, f.linked = fileID(f.ref.ID()), f.ref.ID()
+	f.id, f.name = fileID(f.ref.ID()), s.names.hold(at, f.ref.ID())
 	if dos.attributes != 0 {
 		// What the store cannot keep is dropped, as the seam says: the file itself is there.
 		if err := s.store(ctx, f.ref, dos); err != nil && !errors.Is(err, unix.EOPNOTSUPP) {
