@@ -26,16 +26,6 @@ import (
 // roleEnv makes this program play a helper process: see play.
 const roleEnv = "URINGFS_E2E_ROLE"
 
-// Helpers leave before TestMain, which would build the program under test once more in each of them.
-var _ = playAndExit()
-
-func playAndExit() struct{} {
-	if role := os.Getenv(roleEnv); role != "" {
-		os.Exit(play(role, os.Args[1:]))
-	}
-	return struct{}{}
-}
-
 // requireRoot fails a test that cannot do without.
 func requireRoot(t *testing.T) {
 	t.Helper()
@@ -234,8 +224,7 @@ func errnoName(err error) string {
 	if err == nil {
 		return "OK"
 	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
 	}
 	return strings.ReplaceAll(err.Error(), "\n", " ")

@@ -5,6 +5,7 @@ package e2e_test
 import (
 	enc "encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -40,7 +41,7 @@ func TestMountUnlinkedButOpen(t *testing.T) {
 		assert.EqualValues(t, unix.S_IFREG|0o640, st.Mode)
 		assert.Equal(t, [3]uint64{12, 34, 0}, [3]uint64{uint64(st.Uid), uint64(st.Gid), uint64(st.Nlink)})
 		assert.EqualValues(t, 5, st.Size)
-		assert.EqualValues(t, stamp.Unix(), st.Mtim.Sec)
+		assert.Equal(t, stamp.Unix(), st.Mtim.Sec)
 		v := make([]byte, 8)
 		n, err := unix.Fgetxattr(int(f.Fd()), "user.k", v)
 		require.NoError(t, err)
@@ -181,7 +182,7 @@ type dirent struct {
 // readDirents reads from cookie to the end with getdents64, in small pieces.
 func readDirents(t *testing.T, fd int, cookie int64) []dirent {
 	t.Helper()
-	_, err := unix.Seek(fd, cookie, os.SEEK_SET)
+	_, err := unix.Seek(fd, cookie, io.SeekStart)
 	require.NoError(t, err)
 	var out []dirent
 	buf := make([]byte, 4096)

@@ -41,5 +41,5 @@ func FuzzCoherence(f *testing.F) {
 
 func TestMountRefusesPassthrough(t *testing.T) {
 	_, err := fusefs.Mount(t.Context(), t.TempDir(), fusefs.Config{Passthrough: true})
-	assert.True(t, errors.Is(err, errors.ErrUnsupported))
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
 }

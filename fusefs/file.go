@@ -139,7 +139,7 @@ func (fs *rawFS) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, out *
 		return stale
 	}
 	flags := int(in.Flags)&(openFlags|unix.O_EXCL) | unix.O_CREAT
-	mode := fs.createMode(dir.ref, in.Mode&07777, in.Umask)
+	mode := fs.createMode(dir.ref, in.Mode&0o7777, in.Umask)
 	h, ref, st, err := fs.view.Create(whole(), dir.ref, name, flags, mode, fs.creds(&in.InHeader, mode))
 	if err != nil {
 		return fs.status(err)
@@ -163,7 +163,7 @@ func (fs *rawFS) Tmpfile(_ <-chan struct{}, in *fuse.CreateIn, out *fuse.CreateO
 	if dir == nil {
 		return stale
 	}
-	mode := fs.createMode(dir.ref, in.Mode&07777, in.Umask)
+	mode := fs.createMode(dir.ref, in.Mode&0o7777, in.Umask)
 	flags := int(in.Flags) & (openFlags | unix.O_EXCL) &^ unix.O_TRUNC
 	h, ref, st, err := fs.view.Tmpfile(whole(), dir.ref, flags, mode, fs.creds(&in.InHeader, mode))
 	if err != nil {

@@ -43,7 +43,7 @@ func groupsOf(pid uint32) []uint32 {
 		if !ok {
 			continue
 		}
-		for _, s := range strings.Fields(list) {
+		for s := range strings.FieldsSeq(list) {
 			if g, err := strconv.ParseUint(s, 10, 32); err == nil {
 				groups = append(groups, uint32(g))
 			}
@@ -60,10 +60,10 @@ const (
 // createMode applies the caller's umask, which the kernel leaves to us (DONT_MASK) because it must not count where the
 // directory has a default ACL. The process's own umask is 0 while mounted.
 func (fs *rawFS) createMode(dir *uringbackend.Ref, mode, umask uint32) uint32 {
-	if umask&0777 == 0 || fs.hasDefaultACL(dir) {
+	if umask&0o777 == 0 || fs.hasDefaultACL(dir) {
 		return mode
 	}
-	return mode &^ (umask & 0777)
+	return mode &^ (umask & 0o777)
 }
 
 func (fs *rawFS) hasDefaultACL(dir *uringbackend.Ref) bool {
@@ -106,7 +106,7 @@ func (fs *rawFS) Mkdir(_ <-chan struct{}, in *fuse.MkdirIn, name string, out *fu
 	if dir == nil {
 		return stale
 	}
-	mode := fs.createMode(dir.ref, in.Mode&07777, in.Umask)
+	mode := fs.createMode(dir.ref, in.Mode&0o7777, in.Umask)
 	ref, st, err := fs.view.Mkdir(whole(), dir.ref, name, mode, fs.creds(&in.InHeader, mode))
 	return fs.entered(ref, st, err, out)
 }

@@ -281,7 +281,7 @@ func (fs *rawFS) killPriv(ref *uringbackend.Ref) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return nil
 	}
-	mode := st.Mode & 07777
+	mode := st.Mode & 0o7777
 	clean := mode &^ unix.S_ISUID
 	if mode&unix.S_IXGRP != 0 {
 		clean &^= unix.S_ISGID
@@ -294,7 +294,7 @@ func (fs *rawFS) killPriv(ref *uringbackend.Ref) error {
 	// Asking first is cheaper than removing what is not there: a removal takes the journal.
 	const capability = "security.capability"
 	if _, err := fs.view.Getxattr(whole(), ref, capability, nil); err != nil {
-		return nil // no capability, or none possible here
+		return nil //nolint:nilerr // no capability, or none possible here
 	}
 	err = fs.view.Removexattr(whole(), ref, capability)
 	if errors.Is(err, unix.ENODATA) {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -316,7 +315,7 @@ func TestRawIoctl(t *testing.T) {
 	assert.Equal(t, fuse.EINVAL, fs.Ioctl(nil, &fuse.IoctlIn{Fh: out.Fh, Cmd: unix.FS_IOC_SETFLAGS}, make([]byte, 3), nil, nil))
 }
 
-func discard() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func TestStatusFindsTheErrno(t *testing.T) {
 	fs := &rawFS{log: discard()}

@@ -95,7 +95,7 @@ func (fs *rawFS) killSgid(ref *uringbackend.Ref) error {
 	if err != nil || st.Mode&unix.S_ISGID == 0 {
 		return err
 	}
-	mode := st.Mode & 07777 &^ unix.S_ISGID
+	mode := st.Mode & 0o7777 &^ unix.S_ISGID
 	_, err = fs.view.SetAttr(whole(), ref, uringbackend.SetAttr{Mode: &mode})
 	return err
 }

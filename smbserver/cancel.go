@@ -62,10 +62,8 @@ func (c *conn) startBeside(ctx context.Context, r *request, msg []byte) (kept bo
 	c.mu.Lock()
 	c.pending[r.hdr.MessageID] = pendingRequest{r.hdr.SessionID, cancel}
 	c.mu.Unlock()
-	c.beside.Add(1)
 	// ends when the request is answered or the connection aborted; waited by conn.teardown
-	go func() {
-		defer c.beside.Done()
+	c.beside.Go(func() {
 		defer c.pool.Put(msg)
 		err := c.runBeside(ctx, r)
 		cancel()
@@ -76,7 +74,7 @@ func (c *conn) startBeside(ctx context.Context, r *request, msg []byte) (kept bo
 			c.report(err)
 			c.abort()
 		}
-	}()
+	})
 	return true, nil
 }
 
@@ -95,6 +93,6 @@ func (c *conn) runBeside(ctx context.Context, r *request) (err error) {
 func (c *conn) answer(ctx context.Context, r *request, answer reply, err error) error {
 	r.out = newFrame(c.pool)
 	r.out.begin()
-	c.finish(r, answer, err)
+	_ = c.finish(r, answer, err) // the status is in the reply
 	return c.send(ctx, r.out)
 }

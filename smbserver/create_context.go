@@ -34,7 +34,7 @@ func parseCreateContexts(list []smb2.CreateContext) (createContexts, error) {
 		switch len(data) {
 		case 0:
 		case 8:
-			c.unchanged = fscc.Filetime(int64(binary.LittleEndian.Uint64(data))) //nolint:gosec // the same 64 bits
+			c.unchanged = fscc.Filetime(int64(binary.LittleEndian.Uint64(data)))
 		default:
 			return c, smb2.StatusInvalidParameter
 		}
@@ -50,7 +50,7 @@ func parseCreateContexts(list []smb2.CreateContext) (createContexts, error) {
 		if len(data) != 8 {
 			return c, smb2.StatusInvalidParameter
 		}
-		c.allocation = int64(binary.LittleEndian.Uint64(data)) //nolint:gosec // a size past 2^63 is negative and refused here
+		c.allocation = int64(binary.LittleEndian.Uint64(data))
 		if c.allocation < 0 {
 			return c, smb2.StatusInvalidParameter
 		}

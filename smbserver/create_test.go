@@ -306,9 +306,13 @@ func TestCreateContexts(t *testing.T) {
 	q := req("file", smb2.FileCreate)
 	q.Oplock = smb2.OplockLease
 	q.Contexts = []smb2.CreateContext{
-		{Name: smb2.ContextQFid}, {Name: smb2.ContextMxAc}, {Name: smb2.ContextAlSi, Data: smb2.AllocationSize(1 << 20).Append(nil)},
-		{Name: smb2.ContextDHnQ, Data: make([]byte, 16)}, {Name: smb2.ContextRqLs, Data: smb2.Lease{}.Append(nil)},
-		{Name: "Zzzz", Data: []byte("unknown")}, {Name: smb2.ContextAAPL, Data: make([]byte, 24)},
+		{Name: smb2.ContextQFid},
+		{Name: smb2.ContextMxAc},
+		{Name: smb2.ContextAlSi, Data: smb2.AllocationSize(1 << 20).Append(nil)},
+		{Name: smb2.ContextDHnQ, Data: make([]byte, 16)},
+		{Name: smb2.ContextRqLs, Data: smb2.Lease{}.Append(nil)},
+		{Name: "Zzzz", Data: []byte("unknown")},
+		{Name: smb2.ContextAAPL, Data: make([]byte, 24)},
 	}
 	resp := r.mustCreate(q)
 	assert.Equal(t, smb2.OplockNone, resp.Oplock)

@@ -162,7 +162,7 @@ func (c *conn) compound(ctx context.Context, elements []element, arrived time.Ti
 		previous.broken = previous.broken || related && i == 0
 		if previous.broken || !known(e.hdr.Command) {
 			c.srv.stats.malformed.Add(1)
-			c.finish(r, nil, smb2.StatusInvalidParameter)
+			_ = c.finish(r, nil, smb2.StatusInvalidParameter) // known already
 			continue
 		}
 		if err := c.process(ctx, r, &previous); err != nil {
@@ -241,7 +241,7 @@ func (p *chain) update(r *request, status smb2.Status) {
 	p.session, p.tree = r.sess != nil, r.tree != nil
 	create := r.hdr.Command == smb2.CommandCreate
 	switch {
-	case r.file != nil && !(create && status.IsError()):
+	case r.file != nil && (!create || !status.IsError()):
 		p.fileID, p.file, p.failed = r.file.id, true, smb2.StatusSuccess
 	case status.IsError() && (create || commands[r.hdr.Command].fileID != 0):
 		p.file, p.failed = false, status

@@ -60,9 +60,6 @@ func (f *frame) adopt(b []byte) {
 // body appends the body of the current element.
 func (f *frame) body(r reply) { f.adopt(r.Append(f.b)) }
 
-// cut drops the body of the current element.
-func (f *frame) cut() { f.b = f.b[:f.start+smb2.HeaderLen] }
-
 // end writes the header of the current element, whose body is complete, and remembers who signs it.
 func (f *frame) end(h smb2.Header, signer *smbcrypt.Signer) {
 	if signer != nil {

@@ -96,11 +96,28 @@ func TestQueryInfoBufferTooSmall(t *testing.T) {
 		class uint8
 		fixed uint32
 	}{
-		{smb2.InfoFile, 4, 40}, {smb2.InfoFile, 5, 24}, {smb2.InfoFile, 6, 8}, {smb2.InfoFile, 7, 4}, {smb2.InfoFile, 8, 4},
-		{smb2.InfoFile, 14, 8}, {smb2.InfoFile, 16, 4}, {smb2.InfoFile, 17, 4}, {smb2.InfoFile, 18, 100}, {smb2.InfoFile, 22, 32},
-		{smb2.InfoFile, 28, 16}, {smb2.InfoFile, 34, 56}, {smb2.InfoFile, 35, 8}, {smb2.InfoFile, 48, 8}, {smb2.InfoFile, 59, 24},
-		{smb2.InfoFileSystem, 1, 24}, {smb2.InfoFileSystem, 3, 24}, {smb2.InfoFileSystem, 4, 8}, {smb2.InfoFileSystem, 5, 16},
-		{smb2.InfoFileSystem, 7, 32}, {smb2.InfoFileSystem, 8, 64}, {smb2.InfoFileSystem, 11, 28},
+		{smb2.InfoFile, 4, 40},
+		{smb2.InfoFile, 5, 24},
+		{smb2.InfoFile, 6, 8},
+		{smb2.InfoFile, 7, 4},
+		{smb2.InfoFile, 8, 4},
+		{smb2.InfoFile, 14, 8},
+		{smb2.InfoFile, 16, 4},
+		{smb2.InfoFile, 17, 4},
+		{smb2.InfoFile, 18, 100},
+		{smb2.InfoFile, 22, 32},
+		{smb2.InfoFile, 28, 16},
+		{smb2.InfoFile, 34, 56},
+		{smb2.InfoFile, 35, 8},
+		{smb2.InfoFile, 48, 8},
+		{smb2.InfoFile, 59, 24},
+		{smb2.InfoFileSystem, 1, 24},
+		{smb2.InfoFileSystem, 3, 24},
+		{smb2.InfoFileSystem, 4, 8},
+		{smb2.InfoFileSystem, 5, 16},
+		{smb2.InfoFileSystem, 7, 32},
+		{smb2.InfoFileSystem, 8, 64},
+		{smb2.InfoFileSystem, 11, 28},
 	} {
 		name := fmt.Sprintf("type %d, class %d", c.kind, c.class)
 		whole, err := r.query(id, c.kind, c.class, 4096)

@@ -50,11 +50,18 @@ func (l Limits) withDefaults() Limits {
 		value *int
 		def   int
 	}{
-		{&l.Connections, d.Connections}, {&l.ConnectionsPerIP, d.ConnectionsPerIP},
-		{&l.HalfOpen, d.HalfOpen}, {&l.HalfOpenPerIP, d.HalfOpenPerIP},
-		{&l.Sessions, d.Sessions}, {&l.Trees, d.Trees}, {&l.Opens, d.Opens}, {&l.Credits, d.Credits},
-		{&l.Pending, d.Pending}, {&l.Compound, d.Compound},
-		{&l.BadSignatures, d.BadSignatures}, {&l.FailedLogons, d.FailedLogons},
+		{&l.Connections, d.Connections},
+		{&l.ConnectionsPerIP, d.ConnectionsPerIP},
+		{&l.HalfOpen, d.HalfOpen},
+		{&l.HalfOpenPerIP, d.HalfOpenPerIP},
+		{&l.Sessions, d.Sessions},
+		{&l.Trees, d.Trees},
+		{&l.Opens, d.Opens},
+		{&l.Credits, d.Credits},
+		{&l.Pending, d.Pending},
+		{&l.Compound, d.Compound},
+		{&l.BadSignatures, d.BadSignatures},
+		{&l.FailedLogons, d.FailedLogons},
 	} {
 		if *f.value == 0 {
 			*f.value = f.def

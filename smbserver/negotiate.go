@@ -142,7 +142,7 @@ func (c *conn) negotiateContexts(list []smb2.NegotiateContext, signing *smbcrypt
 		case smb2.ContextPreauthIntegrity:
 			data, err = preauthContext(x.Data)
 		case smb2.ContextEncryption:
-			data, err = encryptionContext(x.Data)
+			err = checkEncryptionContext(x.Data)
 		default:
 			data, err = c.signingContext(x.Data, signing)
 		}
@@ -177,17 +177,17 @@ func preauthContext(data []byte) ([]byte, error) {
 	return smb2.PreauthIntegrity{HashAlgorithms: []uint16{smb2.HashSHA512}, Salt: salt}.Append(nil), nil
 }
 
-// encryptionContext checks a context that is not answered: this server does not encrypt. [MS-SMB2] would also allow an answer
+// checkEncryptionContext checks a context that is not answered: this server does not encrypt. [MS-SMB2] would also allow an answer
 // with cipher 0, but go-smb2 takes that for an error.
-func encryptionContext(data []byte) ([]byte, error) {
+func checkEncryptionContext(data []byte) error {
 	ciphers, err := smb2.ParseAlgorithmList(data)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if len(ciphers) == 0 {
-		return nil, fmt.Errorf("%w: no cipher in encryption context", smb2.ErrMalformed)
+		return fmt.Errorf("%w: no cipher in encryption context", smb2.ErrMalformed)
 	}
-	return nil, nil
+	return nil
 }
 
 // signingContext picks the fastest algorithm that both sides have. Without a common one the context is left out and

@@ -208,6 +208,3 @@ func parentOf(path string) string {
 	}
 	return ""
 }
-
-// lastComponent returns the name within its directory.
-func lastComponent(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

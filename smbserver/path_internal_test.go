@@ -127,7 +127,7 @@ func TestParsePath(t *testing.T) {
 		assert.Equal(t, c.path, path, "%q", c.wire)
 	}
 	assert.Equal(t, "a\uF022b\\c", wirePath("a:b/c"))
-	assert.Equal(t, "", wirePath(""))
+	assert.Empty(t, wirePath(""))
 }
 
 // Whatever a client writes, the path stays beneath the root: no empty, "." or ".." component, no NUL.
@@ -140,7 +140,7 @@ func FuzzParsePath(f *testing.F) {
 		if err != nil || path == "" {
 			return
 		}
-		for _, c := range strings.Split(path, "/") {
+		for c := range strings.SplitSeq(path, "/") {
 			if c == "" || c == "." || c == ".." || strings.ContainsRune(c, 0) {
 				t.Fatalf("%q became %q", wire, path)
 			}

@@ -223,7 +223,7 @@ func (p *srvsvc) callLocked(q dcerpc.Request) {
 			flags |= dcerpc.FlagLastFrag
 		}
 		p.out = append(p.out, dcerpc.Response{
-			CallID: q.CallID, Flags: flags, ContextID: q.ContextID, AllocHint: uint32(len(part) + len(stub)), Stub: part, //nolint:gosec // below 2^32
+			CallID: q.CallID, Flags: flags, ContextID: q.ContextID, AllocHint: uint32(len(part) + len(stub)), Stub: part,
 		}.Append(nil))
 		if len(stub) == 0 {
 			return
@@ -256,7 +256,7 @@ func (s *Server) shareEnum(q dcerpc.NetShareEnumAllRequest) dcerpc.NetShareEnumA
 	}
 	list := s.shareList()
 	return dcerpc.NetShareEnumAllResponse{
-		Level: q.Level, Shares: list, Total: uint32(len(list)), HasResume: q.HasResume, //nolint:gosec // a few
+		Level: q.Level, Shares: list, Total: uint32(len(list)), HasResume: q.HasResume,
 	}
 }
 

@@ -252,7 +252,7 @@ func TestTreeConnect(t *testing.T) {
 		`\\[::1]:445\Data`:              smb2.StatusSuccess,
 		`\\server\IPC$`:                 smb2.StatusSuccess,
 		`\\server\ipc$`:                 smb2.StatusSuccess,
-		`\\server\other`:                smb2.StatusBadNetworkName,
+		`\\server\othere`:               smb2.StatusBadNetworkName,
 		`\\server`:                      smb2.StatusBadNetworkName,
 		`data`:                          smb2.StatusBadNetworkName,
 		``:                              smb2.StatusBadNetworkName,

@@ -101,9 +101,13 @@ type signingCase struct {
 
 func signingCases() []signingCase {
 	return []signingCase{
-		{smb2.Dialect202, smbcrypt.HMACSHA256}, {smb2.Dialect210, smbcrypt.HMACSHA256},
-		{smb2.Dialect300, smbcrypt.AESCMAC}, {smb2.Dialect302, smbcrypt.AESCMAC},
-		{smb2.Dialect311, smbcrypt.AESCMAC}, {smb2.Dialect311, smbcrypt.HMACSHA256}, {smb2.Dialect311, smbcrypt.AESGMAC},
+		{smb2.Dialect202, smbcrypt.HMACSHA256},
+		{smb2.Dialect210, smbcrypt.HMACSHA256},
+		{smb2.Dialect300, smbcrypt.AESCMAC},
+		{smb2.Dialect302, smbcrypt.AESCMAC},
+		{smb2.Dialect311, smbcrypt.AESCMAC},
+		{smb2.Dialect311, smbcrypt.HMACSHA256},
+		{smb2.Dialect311, smbcrypt.AESGMAC},
 	}
 }
 

@@ -38,10 +38,8 @@ func statusOf(err error) (status smb2.Status, known bool) {
 	if errors.Is(err, smb2.ErrMalformed) { // fscc's is the same value
 		return smb2.StatusInvalidParameter, true
 	}
-	var errno syscall.Errno
-	if errors.As(err, &errno) {
-		var path *PathError
-		if errors.As(err, &path) {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		if path, ok := errors.AsType[*PathError](err); ok {
 			if s, ok := pathStatus(path.Component, errno); ok {
 				return s, true
 			}

@@ -21,15 +21,15 @@ func newWindow(most int) window { return window{high: 1, held: 1, max: most} }
 
 // spend uses up the ids from id on. It reports false, and changes nothing, if one of them was not granted or is spent.
 func (w *window) spend(id uint64, charge int) bool {
-	if charge < 1 || id < w.low || id >= w.high || uint64(charge) > w.high-id { //nolint:gosec // charge is positive
+	if charge < 1 || id < w.low || id >= w.high || uint64(charge) > w.high-id {
 		return false
 	}
-	for i := range uint64(charge) { //nolint:gosec // positive
+	for i := range uint64(charge) {
 		if w.isSpent(id + i) {
 			return false
 		}
 	}
-	for i := range uint64(charge) { //nolint:gosec // positive
+	for i := range uint64(charge) {
 		at := (id + i) % maxCredits
 		w.spent[at/64] |= 1 << (at % 64)
 	}
@@ -53,14 +53,14 @@ func (w *window) grant(want uint16) uint16 {
 	if w.held == 0 {
 		n = max(n, 1)
 	}
-	span := int(w.high - w.low) //nolint:gosec // at most maxCredits
+	span := int(w.high - w.low)
 	n = max(0, min(n, w.max-w.held, maxCredits-span, math.MaxUint16))
 	if left := math.MaxUint64 - w.high; uint64(n) > left { // 2^64-1 is never a request's id
-		n = int(left) //nolint:gosec // below n
+		n = int(left)
 	}
 	w.high += uint64(n)
 	w.held += n
-	return uint16(n) //nolint:gosec // at most what want can say
+	return uint16(n)
 }
 
 // chargeFor is the number of credits that pay for n bytes, [MS-SMB2] 3.1.5.2.

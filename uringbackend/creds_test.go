@@ -5,6 +5,7 @@ package uringbackend_test
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -130,7 +131,7 @@ func TestDefaultACL(t *testing.T) {
 			acl = binary.LittleEndian.AppendUint32(acl, e[2])
 		}
 		err := w.Setxattr(t.Context(), d, "system.posix_acl_default", acl, 0)
-		if err == unix.EOPNOTSUPP {
+		if errors.Is(err, unix.EOPNOTSUPP) {
 			t.Skip("the file system of the temporary directory has no ACLs")
 		}
 		require.NoError(t, err)

@@ -4,6 +4,7 @@ package uringbackend_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -85,7 +86,11 @@ func faultLog(t *testing.T, text string, n int) (log []string) {
 	note := func(n int, err error) {
 		switch {
 		case err != nil:
-			log = append(log, unix.ErrnoName(err.(unix.Errno)))
+			log = append(log, unix.ErrnoName(func() unix.Errno {
+				var target unix.Errno
+				_ = errors.As(err, &target)
+				return target
+			}()))
 		case n < len(buf):
 			require.Positive(t, n)
 			log = append(log, "short")

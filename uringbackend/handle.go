@@ -4,6 +4,7 @@ package uringbackend
 
 import (
 	"context"
+	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -340,7 +341,7 @@ func (h *Handle) SpliceTo(ctx context.Context, pipeFD int, off int64, n int) (in
 	for total < n {
 		from := FileRange{FD: h.fd, Offset: off + int64(total)}
 		m, err := h.v.engine.Splice(ctx, from, FileRange{FD: pipeFD, Offset: -1}, int64(n-total), unix.SPLICE_F_NONBLOCK, false)
-		if err == unix.EAGAIN && total > 0 {
+		if errors.Is(err, unix.EAGAIN) && total > 0 {
 			break
 		}
 		if err != nil {

@@ -231,7 +231,7 @@ func raiseDescriptorLimit() (uint64, error) {
 	if lim.Cur < lim.Max {
 		raised := unix.Rlimit{Cur: lim.Max, Max: lim.Max}
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &raised); err != nil {
-			return lim.Cur, nil // an infinite hard limit above fs.nr_open: stay as we are
+			return lim.Cur, nil //nolint:nilerr // an infinite hard limit above fs.nr_open: stay as we are
 		}
 		lim = raised
 	}

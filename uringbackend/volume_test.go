@@ -5,6 +5,7 @@ package uringbackend_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -127,13 +128,11 @@ func (w *tree) open(path string, flags int) *Handle {
 
 func closeLater(t *testing.T, h *Handle) {
 	t.Cleanup(func() {
-		if err := h.Close(context.Background()); err != unix.EBADF {
+		if err := h.Close(context.Background()); !errors.Is(err, unix.EBADF) {
 			assert.NoError(t, err)
 		}
 	})
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func needRoot(t *testing.T, why string) {
 	t.Helper()
@@ -466,7 +465,7 @@ func TestEvents(t *testing.T) {
 			require.NoError(t, h.Allocate(ctx, mode, 4096, 100))
 			assert.Equal(t, Event{Origin: OriginLab, Kind: kind, ID: id, Range: Range{4096, 100}}, next())
 		}
-		_, err = w.SetAttr(ctx, r, SetAttr{Mode: ptr(uint32(0o640))})
+		_, err = w.SetAttr(ctx, r, SetAttr{Mode: new(uint32(0o640))})
 		require.NoError(t, err)
 		assert.Equal(t, Event{Origin: OriginLab, Kind: ChangeAttr, ID: id}, next())
 		require.NoError(t, w.Setxattr(ctx, r, "user.x", []byte("y"), 0))
@@ -520,7 +519,7 @@ func TestChangesPassTheDoor(t *testing.T) {
 			},
 			"truncate": func(ctx context.Context) error { return h.Truncate(ctx, 10) },
 			"setattr": func(ctx context.Context) error {
-				_, err := w.SetAttr(ctx, r, SetAttr{Size: ptr(int64(10))})
+				_, err := w.SetAttr(ctx, r, SetAttr{Size: new(int64(10))})
 				return err
 			},
 			"punch": func(ctx context.Context) error {
@@ -556,7 +555,7 @@ func TestChangesPassTheDoor(t *testing.T) {
 			}
 			cancel()
 			s.End()
-			assert.Equal(t, 20000, len(w.read("f")), name)
+			assert.Len(t, w.read("f"), 20000, name)
 		}
 	})
 }

@@ -19,7 +19,7 @@ func main() {
 	context.AfterFunc(ctx, stop)
 	err := root().ExecuteContext(ctx)
 	var silent *exitError
-	if err != nil && !(errors.As(err, &silent) && silent.err == nil) {
+	if err != nil && (!errors.As(err, &silent) || silent.err != nil) {
 		fmt.Fprintf(os.Stderr, "uringfs: %v\n", err)
 	}
 	os.Exit(code(err))

@@ -37,7 +37,7 @@ func runHotRead(ctx context.Context, o Options, pair func(a, b side) ([]Line, er
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrPrerequisite, err)
 	}
-	defer engine.Close()
+	defer func() { _ = engine.Close() }() // nothing is in flight any more
 	fd, buf := int(f.Fd()), make([]byte, 4096)
 	timed := func(read func(off int64) (int, error)) side {
 		return func(context.Context) (sample, error) {

@@ -73,7 +73,7 @@ func (r *reader) str() string {
 	if r.err != nil {
 		return ""
 	}
-	b := r.take(2 * int(n)) //nolint:gosec // at most maxString
+	b := r.take(2 * int(n))
 	if r.err != nil {
 		return ""
 	}

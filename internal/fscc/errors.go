@@ -23,7 +23,7 @@ func need(b []byte, n int, what string) error {
 
 // name decodes the n bytes of UTF-16LE at b[off:].
 func name(b []byte, off int, n uint32, what string) (string, error) {
-	if off > len(b) || uint64(n) > uint64(len(b)-off) {
+	if off > len(b) || uint64(n) > uint64(len(b)-off) { //nolint:gosec // not negative: checked first
 		return "", malformed("%s name of %d bytes in %d", what, n, len(b))
 	}
 	s, err := DecodeUTF16(b[off:][:n])
@@ -54,7 +54,7 @@ func appendZeros(b []byte, n int) []byte {
 func appendName32(b []byte, s string) []byte {
 	at := len(b)
 	b = EncodeUTF16(appendZeros(b, 4), s)
-	n := min(uint64(len(b)-at-4), 1<<32-2)
-	le.PutUint32(b[at:], uint32(n)) //nolint:gosec // bounded above
+	n := min(uint64(len(b)-at-4), 1<<32-2) //nolint:gosec // not negative: at is inside
+	le.PutUint32(b[at:], uint32(n))
 	return b
 }

@@ -30,8 +30,8 @@ func EncodeUTF16(b []byte, s string) []byte {
 			b = append(b, c, surrogateLow>>8)
 		case r >= 0x10000:
 			r -= 0x10000
-			b = le.AppendUint16(b, uint16(surrogateMin+(r>>10)&0x3FF)) //nolint:gosec // ten bits
-			b = le.AppendUint16(b, uint16(surrogateLow+r&0x3FF))       //nolint:gosec // ten bits
+			b = le.AppendUint16(b, uint16(surrogateMin+(r>>10)&0x3FF))
+			b = le.AppendUint16(b, uint16(surrogateLow+r&0x3FF))
 		default:
 			b = le.AppendUint16(b, uint16(r)) //nolint:gosec // below 0x10000
 		}
@@ -71,7 +71,7 @@ func DecodeUTF16(b []byte) (string, error) {
 		u := rune(le.Uint16(b[i:]))
 		switch {
 		case u < utf8.RuneSelf:
-			out = append(out, byte(u)) //nolint:gosec // below 0x80
+			out = append(out, byte(u))
 		case u < surrogateMin || u > surrogateMax:
 			out = utf8.AppendRune(out, u)
 		case u >= escapeMin && u <= escapeMax:

@@ -61,8 +61,12 @@ type authField struct {
 // fields lists the regions in the order in which Windows lays them out.
 func (a *Authenticate) fields() [6]authField {
 	return [6]authField{
-		{28, &a.Domain}, {36, &a.User}, {44, &a.Workstation},
-		{12, &a.LMResponse}, {20, &a.NTResponse}, {52, &a.EncryptedSessionKey},
+		{28, &a.Domain},
+		{36, &a.User},
+		{44, &a.Workstation},
+		{12, &a.LMResponse},
+		{20, &a.NTResponse},
+		{52, &a.EncryptedSessionKey},
 	}
 }
 

@@ -79,8 +79,8 @@ func FuzzNTLMAuthenticate(f *testing.F) {
 		_, err := x.Challenge(negotiate)
 		require.NoError(t, err)
 		r, err := x.Authenticate(msg, func(string, string) ([16]byte, bool) { return ntlm.NTHash("Password"), true })
-		switch {
-		case err == nil:
+		switch err {
+		case nil:
 			require.True(t, r.Anonymous || len(r.SessionKey) == 16)
 		default:
 			require.True(t, isEither(err), "%v", err)

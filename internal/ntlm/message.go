@@ -91,7 +91,7 @@ func region(msg []byte, at, fixed int) ([]byte, error) {
 		return nil, nil
 	}
 	offset := uint64(binary.LittleEndian.Uint32(msg[at+4:]))
-	if offset < uint64(fixed) || offset+size > uint64(len(msg)) {
+	if offset < uint64(fixed) || offset+size > uint64(len(msg)) { //nolint:gosec // a constant of the message
 		return nil, fmt.Errorf("%w: field at %d: offset %d, length %d in %d bytes",
 			ErrMalformed, at, offset, size, len(msg))
 	}

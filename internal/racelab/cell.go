@@ -116,7 +116,7 @@ func (l *lab) experiment(ctx context.Context, c Case, n int, r *Result) error {
 	truth := c.draw(l.seed)
 	name := c.fileName(n)
 	path := filepath.Join(l.target.backing(), name)
-	defer os.Remove(path) //nolint:errcheck // the scratch file system goes away with it
+	defer os.Remove(path) // the scratch file system goes away with it
 
 	start := time.Now()
 	folio, err := prime(path, c.Cache, c.FS, truth.old, truth.payload)
@@ -161,7 +161,7 @@ func (l *lab) experiment(ctx context.Context, c Case, n int, r *Result) error {
 	defer func() {
 		if !received {
 			client.close() //nolint:errcheck // ends the read
-			<-answer
+			<-answer       //nolint:errcheck // whatever it says: nobody asks any more
 		}
 	}()
 	look := func() (Reading, error) {
@@ -254,12 +254,10 @@ func (l *lab) prepare(ctx context.Context, c Case, name string, truth layout) (f
 // leaves f to end with the target.
 func (l *lab) bounded(ctx context.Context, f func() error) error {
 	done := make(chan error, 1)
-	l.hung.Add(1)
 	// ends when f does, at the latest when the target is gone; waited by Run through hung.
-	go func() {
-		defer l.hung.Done()
+	l.hung.Go(func() {
 		done <- f()
-	}()
+	})
 	select {
 	case err := <-done:
 		return err

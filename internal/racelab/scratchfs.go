@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -279,8 +280,8 @@ func clearMounts(dir string) error {
 	if err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		m := mounts[i]
+	for _, m := range slices.Backward(mounts) {
+
 		if !strings.HasPrefix(m.Point, dir+"/") {
 			continue
 		}

@@ -136,8 +136,8 @@ func (b *bare) splice(conn net.Conn, reply []byte, f *os.File, off int64, size i
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return err
 	}
-	defer unix.Close(pipe[0]) //nolint:errcheck // an emptied pipe
-	defer unix.Close(pipe[1]) //nolint:errcheck // as above
+	defer unix.Close(pipe[0]) // an emptied pipe
+	defer unix.Close(pipe[1]) // as above
 	if _, err := unix.FcntlInt(uintptr(pipe[1]), unix.F_SETPIPE_SZ, size+pageSize); err != nil {
 		return fmt.Errorf("pipe of %d bytes: %w", size, err)
 	}
@@ -183,7 +183,8 @@ func (b *bare) served(context.Context) (map[string]int64, error) {
 }
 
 func (b *bare) mountOps(context.Context) (map[string]int64, error) { return nil, errors.ErrUnsupported }
-func (b *bare) second(context.Context) (*second, error)            { return nil, errors.ErrUnsupported }
+
+func (b *bare) second(context.Context) (*second, error) { return nil, errors.ErrUnsupported }
 
 func (b *bare) close(context.Context) error {
 	b.mu.Lock()

@@ -83,7 +83,7 @@ type layout struct {
 // fresh read of the file showed the mutation.
 func (l layout) judge(payload []byte, applied bool) (pages string, v Verdict) {
 	var letters strings.Builder
-	touched := "" // letters of the pages that the mutation touches
+	var touched strings.Builder // letters of the pages that the mutation touches
 	for off := l.payload.from; off < l.payload.to; off += pageSize {
 		at := off - l.payload.from
 		inside := l.after != holdsOld && off < l.mutated.to && off+pageSize > l.mutated.from
@@ -96,11 +96,11 @@ func (l layout) judge(payload []byte, applied bool) (pages string, v Verdict) {
 		}
 		letters.WriteRune(letter)
 		if inside {
-			touched += string(letter)
+			touched.WriteString(string(letter))
 		}
 	}
 	pages = letters.String()
-	return pages, worst(pages, touched)
+	return pages, worst(pages, touched.String())
 }
 
 // worst gives the verdict of a row of letters. A mutated range of which some

@@ -2,6 +2,7 @@ package smb2_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -206,11 +207,11 @@ func TestGoldenSymlinkError(t *testing.T) {
 		{Contexts: []smb2.ErrorContext{{Data: data}}},
 		{Contexts: []smb2.ErrorContext{{Data: data}, {ID: smb2.ErrorIDShareRedirect, Data: data[:5]}}},
 	} {
-		got, err := smb2.ParseErrorResponse(r.Append(msg[:len(msg):len(msg)]))
+		got, err := smb2.ParseErrorResponse(r.Append(slices.Clip(msg)))
 		require.NoError(t, err)
 		assert.Equal(t, r, got)
 	}
-	short, err := smb2.ParseErrorResponse(append(msg[:len(msg):len(msg)], 9, 0, 0, 0, 0, 0, 0, 0))
+	short, err := smb2.ParseErrorResponse(append(slices.Clip(msg), 9, 0, 0, 0, 0, 0, 0, 0))
 	require.NoError(t, err)
 	assert.Equal(t, smb2.ErrorResponse{}, short, "eight bytes without the filler")
 }

@@ -50,7 +50,7 @@ func ParseErrorResponse(msg []byte) (ErrorResponse, error) {
 			return ErrorResponse{}, malformed("error context %d in %d bytes", len(r.Contexts), len(b))
 		}
 		n := uint64(le.Uint32(b))
-		if n > uint64(len(b)-errorContextFixed) {
+		if n > uint64(len(b)-errorContextFixed) { //nolint:gosec // not negative: checked above
 			return ErrorResponse{}, malformed("error context of %d bytes in %d", n, len(b))
 		}
 		end := errorContextFixed + int(n) //nolint:gosec // not above len(b)

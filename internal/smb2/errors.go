@@ -62,10 +62,10 @@ const (
 func cut16(b []byte) []byte { return b[:min(len(b), maxLen16)] }
 
 // len16 is the length of a slice that cut16 has bounded.
-func len16(b []byte) uint16 { return uint16(min(len(b), maxLen16)) } //nolint:gosec // bounded
+func len16(b []byte) uint16 { return uint16(min(len(b), maxLen16)) }
 
 // len32 bounds a length to what a 32-bit field can say; longer slices do not exist in front of a 24-bit frame length.
-func len32(n int) uint32 { return uint32(min(max(n, 0), 1<<32-1)) } //nolint:gosec // bounded
+func len32(n int) uint32 { return uint32(min(max(n, 0), 1<<32-1)) }
 
 func appendZeros(b []byte, n int) []byte {
 	for range n {

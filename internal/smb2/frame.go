@@ -24,7 +24,7 @@ func PutFrame(b []byte, length int) error {
 		return malformed("frame of %d bytes", length)
 	}
 	b = b[:FrameLen]
-	b[0], b[1], b[2], b[3] = 0, byte(length>>16), byte(length>>8), byte(length)
+	b[0], b[1], b[2], b[3] = 0, byte(length>>16), byte(length>>8), byte(length) //nolint:gosec // the low bytes are meant
 	return nil
 }
 

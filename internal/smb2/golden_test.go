@@ -73,65 +73,90 @@ func goldenMessages() []golden {
 			return smb2.CloseResponse{}
 		}, same},
 		{"close_response_postquery", as(smb2.ParseCloseResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CloseResponse{Flags: 0x1,
-				CreationTime: 134399666738765895, LastAccessTime: 134399666739021493, LastWriteTime: 134399666739060736, ChangeTime: 134399666739060736, AllocationSize: 65536, EndOfFile: 65536, FileAttributes: 0x20}
+			return smb2.CloseResponse{
+				Flags:        0x1,
+				CreationTime: 134399666738765895, LastAccessTime: 134399666739021493, LastWriteTime: 134399666739060736, ChangeTime: 134399666739060736, AllocationSize: 65536, EndOfFile: 65536, FileAttributes: 0x20,
+			}
 		}, same},
 		{"create_request", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{Impersonation: 0x2, DesiredAccess: 0x12019f, ShareAccess: 0x3, Disposition: 0x5, Options: 0x40, Name: "a.txt"}
 		}, differs},
 		{"create_request_contexts", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateRequest{DesiredAccess: 0x2000000, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x5, Options: 0x200064, Name: "test_create.dat",
-				Contexts: []smb2.CreateContext{{Name: "MxAc"},
+			return smb2.CreateRequest{
+				DesiredAccess: 0x2000000, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x5, Options: 0x200064, Name: "test_create.dat",
+				Contexts: []smb2.CreateContext{
+					{Name: "MxAc"},
 					{Name: "AlSi", Data: unhex(t, "0000100000000000")},
 					{Name: "DHnQ", Data: unhex(t, "00000000000000000000000000000000")},
-					{Name: "TWrp", Data: unhex(t, "1027000000000000")}}}
+					{Name: "TWrp", Data: unhex(t, "1027000000000000")},
+				},
+			}
 		}, differs},
 		{"create_request_durable2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateRequest{Oplock: 0x9, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, Disposition: 0x3, Options: 0x200064, Name: "durable_v2_open_reopen1_zhY63bF#.dat",
-				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "ffffffff000000000000000000000000ba8071a7219ef5488a74d419a890a3dd")}}}
+			return smb2.CreateRequest{
+				Oplock: 0x9, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, Disposition: 0x3, Options: 0x200064, Name: "durable_v2_open_reopen1_zhY63bF#.dat",
+				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "ffffffff000000000000000000000000ba8071a7219ef5488a74d419a890a3dd")}},
+			}
 		}, same},
 		{"create_request_lease1", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateRequest{Oplock: 0xff, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x3, Options: 0x200064, Name: "lease_break.dat",
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}}}
+			return smb2.CreateRequest{
+				Oplock: 0xff, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x3, Options: 0x200064, Name: "lease_break.dat",
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
+			}
 		}, same},
 		{"create_request_lease2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateRequest{Oplock: 0xff, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x3, Options: 0x200064, Name: "lease_v2_epoch1.dat",
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: msg[184:236]}}}
+			return smb2.CreateRequest{
+				Oplock: 0xff, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x3, Options: 0x200064, Name: "lease_v2_epoch1.dat",
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: msg[184:236]}},
+			}
 		}, same},
 		{"create_request_reconnect1", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateRequest{Oplock: 0x78, Impersonation: 0x12345678, DesiredAccess: 0x12345678, FileAttributes: 0x12345678, ShareAccess: 0x12345678, Disposition: 0x12345678, Options: 0x12345678, Name: "__non_existing_fname__",
-				Contexts: []smb2.CreateContext{{Name: "DHnC", Data: unhex(t, "8e6d805e000000003ae0bba100000000")}}}
+			return smb2.CreateRequest{
+				Oplock: 0x78, Impersonation: 0x12345678, DesiredAccess: 0x12345678, FileAttributes: 0x12345678, ShareAccess: 0x12345678, Disposition: 0x12345678, Options: 0x12345678, Name: "__non_existing_fname__",
+				Contexts: []smb2.CreateContext{{Name: "DHnC", Data: unhex(t, "8e6d805e000000003ae0bba100000000")}},
+			}
 		}, differs},
 		{"create_request_reconnect2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{
-				Contexts: []smb2.CreateContext{{Name: "DH2C", Data: unhex(t, "626197ed0000000088293fc900000000ba8071a7219ef5488a74d419a890a3dd00000000")}}}
+				Contexts: []smb2.CreateContext{{Name: "DH2C", Data: unhex(t, "626197ed0000000088293fc900000000ba8071a7219ef5488a74d419a890a3dd00000000")}},
+			}
 		}, same},
 		{"create_request_root", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{Impersonation: 0x2, DesiredAccess: 0x81, FileAttributes: 0x10, ShareAccess: 0x3, Disposition: 0x1, Options: 0x1}
 		}, same},
 		{"create_response", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateResponse{Action: 0x2,
-				CreationTime: 134399666155620021, LastAccessTime: 134399666155620021, LastWriteTime: 134399666155620021, ChangeTime: 134399666155620021, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xc7ef5dd2, Volatile: 0x38a54425}}
+			return smb2.CreateResponse{
+				Action:       0x2,
+				CreationTime: 134399666155620021, LastAccessTime: 134399666155620021, LastWriteTime: 134399666155620021, ChangeTime: 134399666155620021, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xc7ef5dd2, Volatile: 0x38a54425},
+			}
 		}, same},
 		{"create_response_contexts", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateResponse{Action: 0x3,
+			return smb2.CreateResponse{
+				Action:       0x3,
 				CreationTime: 134399666752968698, LastAccessTime: 134399666752968698, LastWriteTime: 134399666753081763, ChangeTime: 134399666753081763, AllocationSize: 1048576, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0x8f782790, Volatile: 0xae821823},
-				Contexts: []smb2.CreateContext{{Name: "MxAc", Data: unhex(t, "00000000ff011f00")}}}
+				Contexts: []smb2.CreateContext{{Name: "MxAc", Data: unhex(t, "00000000ff011f00")}},
+			}
 		}, same},
 		{"create_response_durable2", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateResponse{Oplock: 0x9, Action: 0x2,
+			return smb2.CreateResponse{
+				Oplock: 0x9, Action: 0x2,
 				CreationTime: 134399666689547361, LastAccessTime: 134399666689547361, LastWriteTime: 134399666689547361, ChangeTime: 134399666689547361, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xed976162, Volatile: 0xc93f2988},
-				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "e093040000000000")}}}
+				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "e093040000000000")}},
+			}
 		}, same},
 		{"create_response_lease1", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateResponse{Oplock: 0xff, Action: 0x2,
+			return smb2.CreateResponse{
+				Oplock: 0xff, Action: 0x2,
 				CreationTime: 134399666437391251, LastAccessTime: 134399666437391251, LastWriteTime: 134399666437391251, ChangeTime: 134399666437391251, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xcd605302, Volatile: 0x89293a90},
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}}}
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
+			}
 		}, same},
 		{"create_response_lease2", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.CreateResponse{Oplock: 0xff, Action: 0x2,
+			return smb2.CreateResponse{
+				Oplock: 0xff, Action: 0x2,
 				CreationTime: 134399666684618830, LastAccessTime: 134399666684618830, LastWriteTime: 134399666684618830, ChangeTime: 134399666684618830, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0x4e238ddc, Volatile: 0x58871e19},
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: msg[176:228]}}}
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: msg[176:228]}},
+			}
 		}, same},
 		{"echo_request", as(smb2.ParseEchoRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.EchoRequest{}
@@ -230,16 +255,24 @@ func goldenMessages() []golden {
 			return smb2.NegotiateRequest{SecurityMode: 0x1, Capabilities: 0x7f, ClientGUID: smb2.GUID{0xbc, 0xa, 0x5f, 0x42, 0x4f, 0x47, 0xaa, 0x4b, 0x82, 0x82, 0x69, 0x7a, 0x40, 0x7f, 0xd, 0xd1}, Dialects: []smb2.Dialect{0x300}}
 		}, same},
 		{"negotiate_request_311", as(smb2.ParseNegotiateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.NegotiateRequest{SecurityMode: 0x1, Capabilities: 0x7f, ClientGUID: smb2.GUID{0x1a, 0x25, 0x6a, 0x3c, 0xee, 0xd, 0xe5, 0x45, 0xb8, 0x3b, 0x1f, 0xf5, 0x3a, 0xea, 0x4c, 0xa0}, Dialects: []smb2.Dialect{0x202, 0x210, 0x300, 0x302, 0x311},
-				Contexts: []smb2.NegotiateContext{{Type: 0x1, Data: unhex(t, "010020000100ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc")},
+			return smb2.NegotiateRequest{
+				SecurityMode: 0x1, Capabilities: 0x7f, ClientGUID: smb2.GUID{0x1a, 0x25, 0x6a, 0x3c, 0xee, 0xd, 0xe5, 0x45, 0xb8, 0x3b, 0x1f, 0xf5, 0x3a, 0xea, 0x4c, 0xa0}, Dialects: []smb2.Dialect{0x202, 0x210, 0x300, 0x302, 0x311},
+				Contexts: []smb2.NegotiateContext{
+					{Type: 0x1, Data: unhex(t, "010020000100ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc")},
 					{Type: 0x2, Data: unhex(t, "04000200010004000300")},
 					{Type: 0x8, Data: unhex(t, "0300020001000000")},
-					{Type: 0x5, Data: unhex(t, "3100320037002e0030002e0030002e003100")}}}
+					{Type: 0x5, Data: unhex(t, "3100320037002e0030002e0030002e003100")},
+				},
+			}
 		}, same},
 		{"negotiate_request_gosmb2", as(smb2.ParseNegotiateRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.NegotiateRequest{SecurityMode: 0x1, Capabilities: 0x44, ClientGUID: smb2.GUID{0x13, 0xd7, 0xcb, 0x2a, 0x52, 0xe1, 0x65, 0x40, 0xb6, 0x45, 0xf0, 0xe3, 0x51, 0xbe, 0x85, 0xfd}, Dialects: []smb2.Dialect{0x311, 0x302, 0x300, 0x210, 0x202},
-				Contexts: []smb2.NegotiateContext{{Type: 0x1, Data: unhex(t, "01002000010096ff404c8b9cb2607048141cc4ce06747365b4b191e68f9fef9c9a7c4115d832")},
-					{Type: 0x2, Data: unhex(t, "020002000100")}}}
+			return smb2.NegotiateRequest{
+				SecurityMode: 0x1, Capabilities: 0x44, ClientGUID: smb2.GUID{0x13, 0xd7, 0xcb, 0x2a, 0x52, 0xe1, 0x65, 0x40, 0xb6, 0x45, 0xf0, 0xe3, 0x51, 0xbe, 0x85, 0xfd}, Dialects: []smb2.Dialect{0x311, 0x302, 0x300, 0x210, 0x202},
+				Contexts: []smb2.NegotiateContext{
+					{Type: 0x1, Data: unhex(t, "01002000010096ff404c8b9cb2607048141cc4ce06747365b4b191e68f9fef9c9a7c4115d832")},
+					{Type: 0x2, Data: unhex(t, "020002000100")},
+				},
+			}
 		}, same},
 		{"negotiate_request_smb1", as(smb2.ParseSMB1Negotiate), func(t *testing.T, msg []byte) appender {
 			return smb2.SMB1Negotiate{Dialects: []string{"NT LANMAN 1.0", "NT LM 0.12", "SMB 2.002", "SMB 2.???"}}
@@ -251,15 +284,23 @@ func goldenMessages() []golden {
 			return smb2.NegotiateResponse{SecurityMode: 0x1, Dialect: 0x300, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0x4e, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666172053300, SecurityBuffer: msg[128:202]}
 		}, same},
 		{"negotiate_response_311", as(smb2.ParseNegotiateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.NegotiateResponse{SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0xe, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666155392200, SecurityBuffer: msg[128:202],
-				Contexts: []smb2.NegotiateContext{{Type: 0x1, Data: unhex(t, "010020000100a6278a136084a69a5ad9a17a4cfab421a31175cae8071b07ca602f571e82e176")},
+			return smb2.NegotiateResponse{
+				SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0xe, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666155392200, SecurityBuffer: msg[128:202],
+				Contexts: []smb2.NegotiateContext{
+					{Type: 0x1, Data: unhex(t, "010020000100a6278a136084a69a5ad9a17a4cfab421a31175cae8071b07ca602f571e82e176")},
 					{Type: 0x2, Data: unhex(t, "01000200")},
-					{Type: 0x8, Data: unhex(t, "01000200")}}}
+					{Type: 0x8, Data: unhex(t, "01000200")},
+				},
+			}
 		}, same},
 		{"negotiate_response_gosmb2", as(smb2.ParseNegotiateResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.NegotiateResponse{SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0x6, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666190124890, SecurityBuffer: msg[128:202],
-				Contexts: []smb2.NegotiateContext{{Type: 0x1, Data: unhex(t, "0100200001009e879f80e046b3d2f0cb759996b88892061986b37f8e1ffcb5259590772d0904")},
-					{Type: 0x2, Data: unhex(t, "01000200")}}}
+			return smb2.NegotiateResponse{
+				SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0x6, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666190124890, SecurityBuffer: msg[128:202],
+				Contexts: []smb2.NegotiateContext{
+					{Type: 0x1, Data: unhex(t, "0100200001009e879f80e046b3d2f0cb759996b88892061986b37f8e1ffcb5259590772d0904")},
+					{Type: 0x2, Data: unhex(t, "01000200")},
+				},
+			}
 		}, same},
 		{"oplock_break_ack", as(smb2.ParseOplockBreak), func(t *testing.T, msg []byte) appender {
 			return smb2.OplockBreak{Level: 0x1, FileID: smb2.FileID{Persistent: 0x2f406d8, Volatile: 0x11a1e78d}}

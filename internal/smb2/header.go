@@ -186,7 +186,7 @@ func NextInCompound(msg []byte) (element, rest []byte, err error) {
 	if next == 0 {
 		return msg, nil, nil
 	}
-	if next%8 != 0 || next < least || uint64(next) > uint64(len(msg)-least) {
+	if next%8 != 0 || next < least || uint64(next) > uint64(len(msg)-least) { //nolint:gosec // not negative: a header is there
 		return nil, nil, malformed("NextCommand %d of %d bytes", next, len(msg))
 	}
 	return msg[:next:next], msg[next:], nil

@@ -124,7 +124,7 @@ func ParseCopychunk(data []byte) (Copychunk, error) {
 		return Copychunk{}, err
 	}
 	n := le.Uint32(data[24:])
-	if n > MaxCopychunks || uint64(n)*copychunkLen > uint64(len(data)-fixed) {
+	if n > MaxCopychunks || uint64(n)*copychunkLen > uint64(len(data)-fixed) { //nolint:gosec // not negative: checked above
 		return Copychunk{}, malformed("COPYCHUNK of %d chunks in %d bytes", n, len(data))
 	}
 	c := Copychunk{SourceKey: ResumeKey(data[:24]), Chunks: make([]CopychunkRange, n)}

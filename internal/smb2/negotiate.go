@@ -2,6 +2,7 @@ package smb2
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/uringfs/uringfs/internal/fscc"
 )
@@ -76,12 +77,7 @@ type NegotiateRequest struct {
 
 // Offers tells whether d is among the dialects.
 func (r NegotiateRequest) Offers(d Dialect) bool {
-	for _, x := range r.Dialects {
-		if x == d {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Dialects, d)
 }
 
 // ParseNegotiateRequest parses SMB2 NEGOTIATE. Context data aliases msg.

@@ -114,7 +114,7 @@ func appendAlgorithms(b []byte, ids []uint16) []byte {
 	return b
 }
 
-func countAlgorithms(ids []uint16) uint16 { return uint16(min(len(ids), maxAlgorithms)) } //nolint:gosec // bounded
+func countAlgorithms(ids []uint16) uint16 { return uint16(min(len(ids), maxAlgorithms)) }
 
 // PreauthIntegrity is SMB2_PREAUTH_INTEGRITY_CAPABILITIES, [MS-SMB2] 2.2.3.1.1.
 type PreauthIntegrity struct {

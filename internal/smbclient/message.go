@@ -124,7 +124,7 @@ func (c *Client) charge(r Request) (field uint16, ids int) {
 		return 0, 1
 	}
 	n := (max(r.Payload, 1)-1)/(64<<10) + 1
-	return uint16(min(n, 1<<16-1)), n //nolint:gosec // bounded in the line
+	return uint16(min(n, 1<<16-1)), n
 }
 
 // encode builds the frame and, when it succeeds, books ids and credits.

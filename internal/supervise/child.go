@@ -93,12 +93,10 @@ func Start(ctx context.Context, c Command) (*Child, error) {
 
 	line := make(chan string, 1)
 	var output sync.WaitGroup
-	output.Add(1)
 	// ends when every holder of the write end has closed it or the read end is closed; waited by the reaper below.
-	go func() {
-		defer output.Done()
+	output.Go(func() {
 		child.copyOutput(stdoutR, c.Stdout, c.NoReady, line)
-	}()
+	})
 
 	started := make(chan error, 1)
 	// ends when the child is reaped; waited by Wait, Stop and Kill through done.
@@ -150,7 +148,7 @@ func Start(ctx context.Context, c Command) (*Child, error) {
 		err = fmt.Errorf("%w: %w", ErrNotReady, ctx.Err())
 	}
 	exit := child.Kill()
-	return nil, fmt.Errorf("%s: %w (%v)%s", child.name, err, exit, child.tail.quote())
+	return nil, fmt.Errorf("%s: %w (%w)%s", child.name, err, exit, child.tail.quote())
 }
 
 // copyOutput finds the ready line, closes line, and forwards the rest. It runs on the output goroutine.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -59,9 +60,9 @@ func MountAt(mnt string) (Mount, error) {
 	if err != nil {
 		return Mount{}, err
 	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i].Point == point {
-			return all[i], nil
+	for _, a := range slices.Backward(all) {
+		if a.Point == point {
+			return a, nil
 		}
 	}
 	return Mount{}, fmt.Errorf("%s: %w", mnt, ErrNotMounted)

@@ -154,12 +154,12 @@ func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.Dir
 	if err != nil {
 		return err
 	}
-	return h.ReadDir(ctx, int64(cookie), func(d uringbackend.Dirent) bool { //nolint:gosec // the same 64 bits come back
+	return h.ReadDir(ctx, int64(cookie), func(d uringbackend.Dirent) bool {
 		if d.Name == "." || d.Name == ".." {
 			return true
 		}
 		return fn(smbserver.DirEntry{
-			Name: d.Name, Cookie: uint64(d.Cookie), //nolint:gosec // the same 64 bits go out
+			Name: d.Name, Cookie: uint64(d.Cookie),
 			Attr: func(ctx context.Context) (smbserver.Attr, error) { return f.entry(ctx, d.Name) },
 		})
 	})

@@ -106,8 +106,7 @@ func pathError(err error, component smbserver.Component) error {
 	if err == nil {
 		return nil
 	}
-	var pe *uringbackend.PathError
-	if errors.As(err, &pe) {
+	if pe, ok := errors.AsType[*uringbackend.PathError](err); ok {
 		err = pe.Err
 		if component == 0 {
 			component = smbserver.Last

@@ -61,6 +61,7 @@ func TestNoiseIsSeeded(t *testing.T) {
 		<-done
 		return sizes
 	}
-	assert.Equal(t, pieces(7), pieces(7))
+	first := pieces(7)
+	assert.Equal(t, first, pieces(7))
 	assert.NotEqual(t, pieces(7), pieces(8))
 }

@@ -71,7 +71,7 @@ func testOpenRoot(s *suite) {
 	root := s.open(smbserver.OpenParams{Path: "", Read: true})
 	a := s.attr(root)
 	assert.True(s, a.Directory)
-	assert.Equal(s, "", root.Path())
+	assert.Empty(s, root.Path())
 	assert.Empty(s, s.entries(root, 0, -1))
 	s.isErrno(s.openError(smbserver.OpenParams{Path: "", Create: true, Directory: true}), syscall.EEXIST)
 	require.Error(s, root.Remove(s.Context()), "the root cannot be removed")

@@ -157,7 +157,7 @@ func (r *Ring) Drop() []uint64 {
 	for at := r.tail - r.Unsubmitted(); at != r.tail; at++ {
 		dropped = append(dropped, r.sqes[at&r.sqMask].UserData)
 	}
-	r.tail -= uint32(len(dropped))
+	r.tail -= uint32(len(dropped)) //nolint:gosec // at most the ring's size
 	// Pairs with smp_load_acquire(&rings->sq.tail) in io_sqring_entries: the kernel reads the tail only inside
 	// enter, so it never sees the value go back.
 	atomic.StoreUint32(r.sqTail, r.tail)
