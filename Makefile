@@ -35,9 +35,9 @@ e2e: ## real mounts, real clients, the race table; needs root for most, says wha
 ci: check lint test e2e ## everything .ci/run runs
 
 fuzz: ## every fuzz target for T each (make fuzz T=30s)
-	@for pkg in $$($(GO) list ./internal/... ./smbserver/...); do \
+	@for pkg in $$($(GO) list ./internal/... ./smbserver/... ./uringbackend/... ./fusefs/...); do \
 		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) $$pkg; \
+			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) -fuzzminimizetime 1x $$pkg; \
 		done; done
 
 bench: build ## paired benchmarks against peers (ROUNDS=5)

@@ -38,15 +38,23 @@ func root() *cobra.Command {
 		return usage("%w\nsee: %s --help", err, c.CommandPath())
 	})
 	cmd.AddCommand(serveCommand(), mountCommand(), smbCommand(), passwdCommand(), raceCommand(), benchCommand(), probeCommand(), ctlCommand())
-	for _, sub := range cmd.Commands() {
-		wrapArgs(sub)
-	}
+	wrapArgs(cmd)
 	return cmd
 }
 
-// wrapArgs makes a wrong number of arguments a usage error everywhere.
+// wrapArgs makes a wrong number of arguments, and a subcommand that does not exist, a usage error everywhere.
 func wrapArgs(c *cobra.Command) {
-	if check := c.Args; check != nil {
+	check := c.Args
+	if c.HasSubCommands() && c.RunE == nil {
+		check = func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("unknown command %q for %q", args[0], c.CommandPath())
+			}
+			return nil
+		}
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	if check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
 				return usage("%w\nusage: %s", err, c.UseLine())
