@@ -20,7 +20,7 @@ func raceCommand() *cobra.Command {
 		Short: "show which bytes an SMB client receives when a file changes while the answer is in flight",
 		Long: "race starts a server as a child, lets a client ask for a range and stop receiving, proves from the kernel that the\n" +
 			"answer is in flight, changes the file, lets the client receive, and judges every page. Root gets a loop-mounted ext4,\n" +
-			"made and removed by the run; other users a plain directory.",
+			"made and removed by the run; other users a directory on tmpfs.",
 		Example: "  uringfs race\n  uringfs race --json --seed 7\n" +
 			"  uringfs race --case 'target=uringfs:unsafe-splice,path=unsafe-splice,fs=ext4,cache=large,window=receiver-queue,mutation=overwrite,mutator=mount,size=65536'",
 		Args: cobra.NoArgs,
@@ -57,7 +57,7 @@ func raceCommand() *cobra.Command {
 	f.StringVar(&o.Case, "case", "", "one cell, in the form that --json prints")
 	f.StringSliceVar(&o.Targets, "targets", nil, "NAME[:PATH], as uringfs:copy")
 	f.StringSliceVar(&o.Paths, "paths", nil, "read paths: copy, unsafe-splice")
-	f.StringVar(&o.FS, "fs", "", "scratch file system: ext4, xfs, btrfs or tmpfs; default: ext4 as root, else a plain directory")
+	f.StringVar(&o.FS, "fs", "", "scratch file system: ext4, xfs, btrfs or tmpfs; default: ext4 as root, else tmpfs")
 	f.StringVar(&o.Engine, "engine", "auto", "engine of the target: auto, ring or syscall")
 	f.StringVar(&o.WorkDir, "dir", "", "where the scratch image goes; default: the temporary directory")
 	f.BoolVar(&asJSON, "json", false, "one object a cell")
