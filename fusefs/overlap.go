@@ -5,6 +5,7 @@ package fusefs
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -66,6 +67,9 @@ func checkOverlap(backing, mnt int) error {
 	if err != nil {
 		return err
 	}
+	if mounts, err = withRoot(mounts); err != nil {
+		return err
+	}
 	b, bName, err := locate(backing, mounts)
 	if err != nil {
 		return fmt.Errorf("backing directory: %w", err)
@@ -87,6 +91,20 @@ func checkOverlap(backing, mnt int) error {
 		}
 	}
 	return nil
+}
+
+// withRoot adds the mount of "/" where the table lacks it: in a chroot whose root is not a mount point. What lies above that
+// root cannot be known, and is the same for all paths compared.
+func withRoot(mounts []supervise.Mount) ([]supervise.Mount, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, "/", 0, unix.STATX_MNT_ID, &st); err != nil {
+		return nil, fmt.Errorf("mount id of /: %w", err)
+	}
+	id := int(st.Mnt_id)
+	if slices.ContainsFunc(mounts, func(m supervise.Mount) bool { return m.ID == id }) {
+		return mounts, nil
+	}
+	return append(mounts, supervise.Mount{ID: id, Parent: id, Major: st.Dev_major, Minor: st.Dev_minor, Root: "/", Point: "/"}), nil
 }
 
 func locate(fd int, mounts []supervise.Mount) ([]place, string, error) {
