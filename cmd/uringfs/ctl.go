@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/uringfs/uringfs/internal/ctl"
 )
@@ -39,16 +43,29 @@ func ctlCommand() *cobra.Command {
 	return cmd
 }
 
-// onlySocket finds the control socket where there is just one.
+// onlySocket finds the control socket where there is just one server. What killed servers left behind is removed.
 func onlySocket() (string, error) {
 	found, err := filepath.Glob(filepath.Join(filepath.Dir(ctl.Path(0)), "*.sock"))
-	switch {
-	case err != nil:
+	if err != nil {
 		return "", err
-	case len(found) == 0:
+	}
+	found = slices.DeleteFunc(found, func(path string) bool {
+		c, err := net.Dial("unix", path)
+		if err == nil {
+			_ = c.Close()
+		}
+		dead := errors.Is(err, unix.ECONNREFUSED)
+		if dead {
+			os.Remove(path)
+		}
+		return dead
+	})
+	switch len(found) {
+	case 0:
 		return "", errors.New("no server of this user is running")
-	case len(found) > 1:
+	case 1:
+		return found[0], nil
+	default:
 		return "", fmt.Errorf("several servers: give --socket with one of %q", found)
 	}
-	return found[0], nil
 }
