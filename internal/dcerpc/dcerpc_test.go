@@ -10,16 +10,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/uringfs/uringfs/internal/dcerpc"
+	"github.com/uringfs/uringfs/internal/hexdump"
 )
 
 type appender interface{ Append(b []byte) []byte }
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	require.NoError(t, err)
-	return b
-}
 
 // What smbclient 4.17.12 (-L) and smbd 4.17.12 said to each other over the srvsvc pipe, as in internal/smb2/testdata/wire/ioctl_*_pipe_*.
 const (
@@ -63,37 +57,37 @@ func checkGolden[T appender](t *testing.T, parse func([]byte) (T, error), data [
 
 func TestGoldenPDUs(t *testing.T) {
 	t.Parallel()
-	h, err := dcerpc.ParseHeader(unhex(t, recordedBind))
+	h, err := dcerpc.ParseHeader(hexdump.Bytes(t, recordedBind))
 	require.NoError(t, err)
 	assert.Equal(t, dcerpc.Header{Type: dcerpc.TypeBind, Flags: 3, FragLength: 72, CallID: 1}, h)
-	assert.Equal(t, unhex(t, recordedBind)[:dcerpc.HeaderLen], h.Append(nil))
+	assert.Equal(t, hexdump.Bytes(t, recordedBind)[:dcerpc.HeaderLen], h.Append(nil))
 	assert.True(t, h.IsWhole())
 
-	checkGolden(t, dcerpc.ParseBind, unhex(t, recordedBind), dcerpc.Bind{
+	checkGolden(t, dcerpc.ParseBind, hexdump.Bytes(t, recordedBind), dcerpc.Bind{
 		CallID: 1, MaxXmit: 4280, MaxRecv: 4280,
 		Contexts: []dcerpc.PresentationContext{{Abstract: dcerpc.SrvsvcSyntax(), Transfer: []dcerpc.SyntaxID{dcerpc.NDRSyntax()}}},
 	}, true)
-	checkGolden(t, dcerpc.ParseBindAck, unhex(t, recordedBindAck), dcerpc.BindAck{
+	checkGolden(t, dcerpc.ParseBindAck, hexdump.Bytes(t, recordedBindAck), dcerpc.BindAck{
 		CallID: 1, MaxXmit: 4280, MaxRecv: 4280, AssocID: 0xA10C, SecondaryAddr: `\pipe\srvsvc`,
 		Results: []dcerpc.ContextResult{{Transfer: dcerpc.NDRSyntax()}},
 	}, true)
-	request := unhex(t, recordedRequestHead+recordedRequestStub)
+	request := hexdump.Bytes(t, recordedRequestHead+recordedRequestStub)
 	checkGolden(t, dcerpc.ParseRequest, request, dcerpc.Request{
 		CallID: 2, Flags: 3, AllocHint: 68, OpNum: dcerpc.OpNetShareEnumAll, Stub: request[24:],
 	}, true)
-	response := unhex(t, recordedResponseHead+recordedResponseStub)
+	response := hexdump.Bytes(t, recordedResponseHead+recordedResponseStub)
 	checkGolden(t, dcerpc.ParseResponse, response, dcerpc.Response{CallID: 2, Flags: 3, AllocHint: 204, Stub: response[24:]}, true)
 	// [C706] 12.6.4.7
-	checkGolden(t, dcerpc.ParseFault, unhex(t, "05000303100000002000000007000000 00000000 0100 00 00 0200011c 00000000"),
+	checkGolden(t, dcerpc.ParseFault, hexdump.Bytes(t, "05000303100000002000000007000000 00000000 0100 00 00 0200011c 00000000"),
 		dcerpc.Fault{CallID: 7, Flags: 3, ContextID: 1, Status: dcerpc.FaultOpRangeError}, true)
 }
 
 func TestGoldenSrvsvc(t *testing.T) {
 	t.Parallel()
-	checkGolden(t, dcerpc.ParseNetShareEnumAllRequest, unhex(t, recordedRequestStub), dcerpc.NetShareEnumAllRequest{
+	checkGolden(t, dcerpc.ParseNetShareEnumAllRequest, hexdump.Bytes(t, recordedRequestStub), dcerpc.NetShareEnumAllRequest{
 		ServerName: "127.0.0.1", Level: 1, PreferredLength: 0xFFFFFFFF, HasResume: true,
 	}, true)
-	checkGolden(t, dcerpc.ParseNetShareEnumAllResponse, unhex(t, recordedResponseStub), dcerpc.NetShareEnumAllResponse{
+	checkGolden(t, dcerpc.ParseNetShareEnumAllResponse, hexdump.Bytes(t, recordedResponseStub), dcerpc.NetShareEnumAllResponse{
 		Level: 1, Shares: recordedShares(), Total: 2, HasResume: true,
 	}, false)
 	got, err := dcerpc.ParseNetShareEnumAllResponse(dcerpc.NetShareEnumAllResponse{
@@ -103,21 +97,21 @@ func TestGoldenSrvsvc(t *testing.T) {
 	assert.Equal(t, recordedShares(), got.Shares)
 
 	// [MS-SRVS] 3.1.4.10
-	checkGolden(t, dcerpc.ParseNetShareGetInfoRequest, unhex(t, "00000200 02000000 00000000 02000000 68000000 02000000 00000000 02000000 73000000 01000000"),
+	checkGolden(t, dcerpc.ParseNetShareGetInfoRequest, hexdump.Bytes(t, "00000200 02000000 00000000 02000000 68000000 02000000 00000000 02000000 73000000 01000000"),
 		dcerpc.NetShareGetInfoRequest{ServerName: "h", NetName: "s", Level: 1}, true)
 	checkGolden(t, dcerpc.ParseNetShareGetInfoResponse,
-		unhex(t, "01000000 00000200 04000200 00000000 08000200 02000000 00000000 02000000 73000000 01000000 00000000 01000000 0000 0000 00000000"),
+		hexdump.Bytes(t, "01000000 00000200 04000200 00000000 08000200 02000000 00000000 02000000 73000000 01000000 00000000 01000000 0000 0000 00000000"),
 		dcerpc.NetShareGetInfoResponse{Level: 1, Found: true, Share: dcerpc.ShareInfo{Name: "s"}}, true)
-	checkGolden(t, dcerpc.ParseNetShareGetInfoResponse, unhex(t, "ed030000 00000200 00010000 00000000"),
+	checkGolden(t, dcerpc.ParseNetShareGetInfoResponse, hexdump.Bytes(t, "ed030000 00000200 00010000 00000000"),
 		dcerpc.NetShareGetInfoResponse{Level: 1005, Found: true, Share: dcerpc.ShareInfo{Type: 0x100}}, true)
-	checkGolden(t, dcerpc.ParseNetShareGetInfoResponse, unhex(t, "01000000 00000000 06090000"),
+	checkGolden(t, dcerpc.ParseNetShareGetInfoResponse, hexdump.Bytes(t, "01000000 00000000 06090000"),
 		dcerpc.NetShareGetInfoResponse{Level: 1, Status: dcerpc.ErrorNetNameNotFound}, true)
 }
 
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	change := func(s string, at int, with ...byte) []byte {
-		b := unhex(t, s)
+		b := hexdump.Bytes(t, s)
 		copy(b[at:], with)
 		return b
 	}
@@ -146,7 +140,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for why, stub := range map[string][]byte{
 		"more entries than array": change(recordedResponseStub, 12, 3),
-		"four billion entries":    change(change2(unhex(t, recordedResponseStub)), 12, 0xFF, 0xFF, 0xFF, 0xFF),
+		"four billion entries":    change(change2(hexdump.Bytes(t, recordedResponseStub)), 12, 0xFF, 0xFF, 0xFF, 0xFF),
 	} {
 		_, err := dcerpc.ParseNetShareEnumAllResponse(stub)
 		assert.ErrorIs(t, err, dcerpc.ErrMalformed, why)
@@ -178,7 +172,7 @@ func TestTooWide(t *testing.T) {
 func fuzz[T appender](f *testing.F, parse func([]byte) (T, error), seeds ...string) {
 	f.Helper()
 	for _, s := range seeds {
-		f.Add(unhex(f, s))
+		f.Add(hexdump.Bytes(f, s))
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/uringfs/uringfs/internal/fscc"
+	"github.com/uringfs/uringfs/internal/hexdump"
 )
 
 // What smbd 4.17.12 answered to `ls` of smbclient 4.17.12: FileIdBothDirectoryInformation.
@@ -45,7 +46,7 @@ func listing(t testing.TB, class fscc.InfoClass, entries []fscc.DirEntry) []byte
 
 func TestGoldenDirEntries(t *testing.T) {
 	t.Parallel()
-	data := unhex(t, recordedIDBoth())
+	data := hexdump.Bytes(t, recordedIDBoth())
 	list, err := fscc.ParseDirEntries(fscc.ClassIDBothDirectory, data)
 	require.NoError(t, err)
 	require.Len(t, list, 5)
@@ -59,7 +60,7 @@ func TestGoldenDirEntries(t *testing.T) {
 	assert.Equal(t, fscc.AttrDirectory, list[4].Attributes)
 	assert.Equal(t, data, listing(t, fscc.ClassIDBothDirectory, list))
 
-	data = unhex(t, recordedNames)
+	data = hexdump.Bytes(t, recordedNames)
 	list, err = fscc.ParseDirEntries(fscc.ClassNames, data)
 	require.NoError(t, err)
 	assert.Equal(t, []fscc.DirEntry{{Name: "."}, {Name: ".."}, {Name: "cancel.txt"}}, list)
@@ -86,8 +87,8 @@ func TestGoldenDirectoryLayouts(t *testing.T) {
 		fscc.ClassIDFullDirectory: common + "0c0000a0" + "00000000" + "0700000000000000" + "6100",
 		fscc.ClassNames:           "00000000 09000000 02000000 6100",
 	} {
-		assert.Equal(t, unhex(t, want), listing(t, class, []fscc.DirEntry{fullEntry("a")}), "class %s", class)
-		assert.Equal(t, len(unhex(t, want))-2, fscc.DirEntryFixedLen(class))
+		assert.Equal(t, hexdump.Bytes(t, want), listing(t, class, []fscc.DirEntry{fullEntry("a")}), "class %s", class)
+		assert.Equal(t, len(hexdump.Bytes(t, want))-2, fscc.DirEntryFixedLen(class))
 		assert.True(t, fscc.IsDirectoryClass(class))
 	}
 	_, err := fscc.NewDirWriter(nil, fscc.ClassBasic, 100, false)
@@ -148,8 +149,8 @@ func TestDirWriterSingle(t *testing.T) {
 }
 
 func FuzzDirEntries(f *testing.F) {
-	f.Add(uint8(fscc.ClassIDBothDirectory), unhex(f, recordedIDBoth()))
-	f.Add(uint8(fscc.ClassNames), unhex(f, recordedNames))
+	f.Add(uint8(fscc.ClassIDBothDirectory), hexdump.Bytes(f, recordedIDBoth()))
+	f.Add(uint8(fscc.ClassNames), hexdump.Bytes(f, recordedNames))
 	for _, class := range directoryClasses() {
 		f.Add(uint8(class), listing(f, class, []fscc.DirEntry{fullEntry("a"), fullEntry("bcd")}))
 	}

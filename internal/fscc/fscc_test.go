@@ -1,7 +1,6 @@
 package fscc_test
 
 import (
-	"encoding/hex"
 	"math"
 	"slices"
 	"strings"
@@ -13,21 +12,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/uringfs/uringfs/internal/fscc"
+	"github.com/uringfs/uringfs/internal/hexdump"
 )
 
 type appender interface{ Append(b []byte) []byte }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	require.NoError(t, err)
-	return b
-}
-
 // checkGolden requires that data parses to want and that want appends to data.
 func checkGolden[T appender](t *testing.T, parse func([]byte) (T, error), data string, want T) {
 	t.Helper()
-	b := unhex(t, data)
+	b := hexdump.Bytes(t, data)
 	got, err := parse(b)
 	require.NoError(t, err)
 	assert.Equal(t, want, got)
@@ -141,8 +134,8 @@ func TestGoldenFSInfo(t *testing.T) {
 	})
 	checkGolden(t, fscc.ParseFSFullSizeInfo, "748ebf0f00000000 9c69e50400000000 9c69e50400000000 02000000 00020000",
 		fscc.FSFullSizeInfo{TotalUnits: 264212084, CallerAvailableUnits: 82143644, ActualAvailableUnits: 82143644, SectorsPerUnit: 2, BytesPerSector: 512})
-	id := fscc.FSObjectIDInfo{ObjectID: [16]byte(unhex(t, "51369273fde54eff91ccd50f13310bfc"))}
-	copy(id.Extended[:], unhex(t, "61426d53000c1104000000000000000000000000"))
+	id := fscc.FSObjectIDInfo{ObjectID: [16]byte(hexdump.Bytes(t, "51369273fde54eff91ccd50f13310bfc"))}
+	copy(id.Extended[:], hexdump.Bytes(t, "61426d53000c1104000000000000000000000000"))
 	copy(id.Extended[20:], "4.17.12-Debian")
 	checkGolden(t, fscc.ParseFSObjectIDInfo, "51369273fde54eff91ccd50f13310bfc 61426d53000c1104000000000000000000000000"+
 		"342e31372e31322d44656269616e 0000000000000000000000000000", id)
@@ -189,7 +182,7 @@ func TestUTF16(t *testing.T) {
 		{"\xc3é", "c3dc e900"},
 		{"\U0001F600\x80", "3dd8 00de 80dc"},
 	} {
-		b := unhex(t, tt.hex)
+		b := hexdump.Bytes(t, tt.hex)
 		assert.Equal(t, b, append([]byte{}, fscc.EncodeUTF16(nil, tt.s)...), "%q", tt.s)
 		assert.Equal(t, len(b), fscc.UTF16Len(tt.s))
 		s, err := fscc.DecodeUTF16(b)
@@ -205,7 +198,7 @@ func TestUTF16(t *testing.T) {
 		"low surrogate above escapes":  "00dd",
 		"escapes of a valid character": "c3dc a9dc",
 	} {
-		_, err := fscc.DecodeUTF16(unhex(t, h))
+		_, err := fscc.DecodeUTF16(hexdump.Bytes(t, h))
 		assert.ErrorIs(t, err, fscc.ErrMalformed, why)
 	}
 }
@@ -252,7 +245,7 @@ func checkRoundTrip[T appender](t *testing.T, parse func([]byte) (T, error), dat
 func fuzz[T appender](f *testing.F, parse func([]byte) (T, error), seeds ...string) {
 	f.Helper()
 	for _, s := range seeds {
-		f.Add(unhex(f, s))
+		f.Add(hexdump.Bytes(f, s))
 	}
 	f.Add(make([]byte, 128))
 	f.Fuzz(func(t *testing.T, data []byte) { checkRoundTrip(t, parse, data) })

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/ntlm"
 )
 
@@ -16,7 +17,7 @@ import (
 func seedAll(f *testing.F, kind string) {
 	f.Helper()
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex", "anonymous.hex"} {
-		msg := readDump(f, file)[kind]
+		msg := hexdump.ReadMap(f, file)[kind]
 		f.Add(msg)
 		f.Add(msg[:len(msg)/2])
 	}
@@ -57,7 +58,7 @@ func FuzzNTLMNegotiate(f *testing.F) {
 
 func FuzzNTLMChallenge(f *testing.F) {
 	seedAll(f, "challenge")
-	f.Add(unhex(f, specChallenge))
+	f.Add(hexdump.Bytes(f, specChallenge))
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		roundTrip(t, ntlm.ParseChallenge, msg)
 		x := (&ntlm.Client{User: "u", Password: "p"}).Start()
@@ -71,11 +72,11 @@ func FuzzNTLMChallenge(f *testing.F) {
 
 func FuzzNTLMAuthenticate(f *testing.F) {
 	seedAll(f, "authenticate")
-	f.Add(unhex(f, specAuthenticate))
+	f.Add(hexdump.Bytes(f, specAuthenticate))
 	negotiate := ntlm.Negotiate{Flags: ^ntlm.Flags(0)}.Append(nil)
 	f.Fuzz(func(t *testing.T, msg []byte) {
 		roundTrip(t, ntlm.ParseAuthenticate, msg)
-		x := (&ntlm.Server{Rand: bytes.NewReader(unhex(t, "0123456789abcdef"))}).Accept()
+		x := (&ntlm.Server{Rand: bytes.NewReader(hexdump.Bytes(t, "0123456789abcdef"))}).Accept()
 		_, err := x.Challenge(negotiate)
 		require.NoError(t, err)
 		r, err := x.Authenticate(msg, func(string, string) ([16]byte, bool) { return ntlm.NTHash("Password"), true })
@@ -90,7 +91,7 @@ func FuzzNTLMAuthenticate(f *testing.F) {
 }
 
 func FuzzNTLMTargetInfo(f *testing.F) {
-	f.Add(unhex(f, "02000c0044006f006d00610069006e0001000c0053006500720076006500720000000000"))
+	f.Add(hexdump.Bytes(f, "02000c0044006f006d00610069006e0001000c0053006500720076006500720000000000"))
 	f.Add([]byte{0, 0, 0, 0})
 	f.Add([]byte{6, 0, 4, 0, 2, 0, 0, 0, 7, 0, 8, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 9})
 	f.Fuzz(func(t *testing.T, b []byte) { roundTrip(t, ntlm.ParseTargetInfo, b) })
@@ -98,7 +99,7 @@ func FuzzNTLMTargetInfo(f *testing.F) {
 
 func FuzzNTLMv2Response(f *testing.F) {
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex"} {
-		a, err := ntlm.ParseAuthenticate(readDump(f, file)["authenticate"])
+		a, err := ntlm.ParseAuthenticate(hexdump.ReadMap(f, file)["authenticate"])
 		require.NoError(f, err)
 		f.Add(a.NTResponse)
 	}
@@ -112,7 +113,7 @@ func isEither(err error) bool {
 // Every truncation of every captured message is malformed, or the login fails; none panics.
 func TestTruncations(t *testing.T) {
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex"} {
-		dump := readDump(t, file)
+		dump := hexdump.ReadMap(t, file)
 		for n := range dump["authenticate"] {
 			x := new(ntlm.Server).Accept()
 			_, err := x.Challenge(dump["negotiate"])
@@ -136,14 +137,14 @@ func TestFieldBounds(t *testing.T) {
 		}{
 			{1, 0xffffffff}, {0xffff, 0xffff0001}, {0xffff, 0xfffffffe}, {1, 0}, {8, 63}, {0xffff, 64}, {16, 0x7ffffff0},
 		} {
-			msg := unhex(t, specAuthenticate)
+			msg := hexdump.Bytes(t, specAuthenticate)
 			binary.LittleEndian.PutUint16(msg[at:], v.size)
 			binary.LittleEndian.PutUint32(msg[at+4:], v.offset)
 			_, err := ntlm.ParseAuthenticate(msg)
 			assert.ErrorIs(t, err, ntlm.ErrMalformed, "field at %d, %d bytes at %#x", at, v.size, v.offset)
 		}
 	}
-	_, err := ntlm.ParseAuthenticate(append(unhex(t, specAuthenticate), make([]byte, ntlm.MaxMessage)...))
+	_, err := ntlm.ParseAuthenticate(append(hexdump.Bytes(t, specAuthenticate), make([]byte, ntlm.MaxMessage)...))
 	assert.ErrorIs(t, err, ntlm.ErrMalformed, "over MaxMessage")
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/ntlm"
 )
 
@@ -53,11 +54,11 @@ func TestGoldenSpecHashes(t *testing.T) {
 }
 
 func TestGoldenSpecMessages(t *testing.T) {
-	c, err := ntlm.ParseChallenge(unhex(t, specChallenge))
+	c, err := ntlm.ParseChallenge(hexdump.Bytes(t, specChallenge))
 	require.NoError(t, err)
 	assert.Equal(t, ntlm.Flags(0xe28a8233), c.Flags)
 	assert.Equal(t, utf16le("Server"), c.TargetName)
-	assert.Equal(t, unhex(t, "0123456789abcdef"), c.ServerChallenge[:])
+	assert.Equal(t, hexdump.Bytes(t, "0123456789abcdef"), c.ServerChallenge[:])
 	assert.Equal(t, [8]byte{6, 0, 0x70, 0x17, 0, 0, 0, 15}, c.Version)
 	assert.Equal(t, specChallenge, hex.EncodeToString(c.Append(nil)))
 	info, err := ntlm.ParseTargetInfo(c.TargetInfo)
@@ -68,7 +69,7 @@ func TestGoldenSpecMessages(t *testing.T) {
 	}, info)
 	assert.Equal(t, c.TargetInfo, info.Append(nil))
 
-	a, err := ntlm.ParseAuthenticate(unhex(t, specAuthenticate))
+	a, err := ntlm.ParseAuthenticate(hexdump.Bytes(t, specAuthenticate))
 	require.NoError(t, err)
 	assert.Equal(t, utf16le("User"), a.User)
 	assert.Equal(t, utf16le("Domain"), a.Domain)
@@ -87,11 +88,11 @@ func TestGoldenSpecMessages(t *testing.T) {
 }
 
 func TestGoldenSpecServer(t *testing.T) {
-	srv := &ntlm.Server{Rand: bytes.NewReader(unhex(t, "0123456789abcdef"))}
+	srv := &ntlm.Server{Rand: bytes.NewReader(hexdump.Bytes(t, "0123456789abcdef"))}
 	x := srv.Accept()
 	_, err := x.Challenge(ntlm.Negotiate{Flags: 0xe2888237}.Append(nil))
 	require.NoError(t, err)
-	r, err := x.Authenticate(unhex(t, specAuthenticate), func(user, domain string) ([16]byte, bool) {
+	r, err := x.Authenticate(hexdump.Bytes(t, specAuthenticate), func(user, domain string) ([16]byte, bool) {
 		return ntlm.NTHash("Password"), user == "User" && domain == "Domain"
 	})
 	require.NoError(t, err)
@@ -103,16 +104,16 @@ func TestGoldenSpecServer(t *testing.T) {
 func TestGoldenSpecClient(t *testing.T) {
 	cli := &ntlm.Client{
 		User: "User", Domain: "Domain", Password: "Password", Workstation: "COMPUTER",
-		Rand: bytes.NewReader(append(bytes.Repeat([]byte{0xaa}, 8), unhex(t, specSessionKey)...)),
+		Rand: bytes.NewReader(append(bytes.Repeat([]byte{0xaa}, 8), hexdump.Bytes(t, specSessionKey)...)),
 		Now:  func() time.Time { return timeOf(0) },
 	}
 	x := cli.Start()
 	_, err := x.Negotiate()
 	require.NoError(t, err)
-	msg, r, err := x.Authenticate(unhex(t, specChallenge))
+	msg, r, err := x.Authenticate(hexdump.Bytes(t, specChallenge))
 	require.NoError(t, err)
 	assert.Equal(t, specSessionKey, hex.EncodeToString(r.SessionKey))
-	want, err := ntlm.ParseAuthenticate(unhex(t, specAuthenticate))
+	want, err := ntlm.ParseAuthenticate(hexdump.Bytes(t, specAuthenticate))
 	require.NoError(t, err)
 	got, err := ntlm.ParseAuthenticate(msg)
 	require.NoError(t, err)
@@ -125,7 +126,7 @@ func TestGoldenSpecClient(t *testing.T) {
 
 // 4.2.4.4: one message sealed and signed; the checksum continues the RC4 stream.
 func TestGoldenSpecSignature(t *testing.T) {
-	r := ntlm.NewResult(unhex(t, specSessionKey), 0xe28a8233)
+	r := ntlm.NewResult(hexdump.Bytes(t, specSessionKey), 0xe28a8233)
 	plain := utf16le("Plaintext")
 	for _, v := range []struct {
 		fromClient     bool
@@ -145,7 +146,7 @@ func TestGoldenSpecSignature(t *testing.T) {
 // challenge, must make smbd's CHALLENGE byte for byte, and accept the client's AUTHENTICATE,
 // whose MIC covers all three.
 func TestGoldenCapturedLogins(t *testing.T) {
-	mechList := unhex(t, "300c060a2b06010401823702020a")
+	mechList := hexdump.Bytes(t, "300c060a2b06010401823702020a")
 	for _, v := range []struct {
 		file                         string
 		domain, workstation, target  string
@@ -161,7 +162,7 @@ func TestGoldenCapturedLogins(t *testing.T) {
 		},
 	} {
 		t.Run(v.file, func(t *testing.T) {
-			dump := readDump(t, v.file)
+			dump := hexdump.ReadMap(t, v.file)
 			n, err := ntlm.ParseNegotiate(dump["negotiate"])
 			require.NoError(t, err)
 			assert.NotZero(t, n.Flags&ntlm.FlagSign)
@@ -198,7 +199,7 @@ func TestGoldenCapturedLogins(t *testing.T) {
 			assert.Equal(t, dump["session-key"], r.SessionKey)
 			assert.Equal(t, v.workstation, r.Workstation)
 			assert.Equal(t, v.target, r.TargetName)
-			assert.True(t, r.MIC(true).Verify(mechList, unhex(t, v.clientMechMIC)))
+			assert.True(t, r.MIC(true).Verify(mechList, hexdump.Bytes(t, v.clientMechMIC)))
 			sig := r.MIC(false).Sum(mechList)
 			assert.Equal(t, v.serverMechMIC, hex.EncodeToString(sig[:]))
 		})
@@ -206,7 +207,7 @@ func TestGoldenCapturedLogins(t *testing.T) {
 }
 
 func TestGoldenCapturedAnonymous(t *testing.T) {
-	dump := readDump(t, "anonymous.hex")
+	dump := hexdump.ReadMap(t, "anonymous.hex")
 	a, err := ntlm.ParseAuthenticate(dump["authenticate"])
 	require.NoError(t, err)
 	assert.NotZero(t, a.Flags&ntlm.FlagAnonymous)

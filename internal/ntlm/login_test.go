@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/ntlm"
 )
 
@@ -303,13 +304,13 @@ func TestReflection(t *testing.T) {
 
 func TestOutOfTurn(t *testing.T) {
 	x := new(ntlm.Server).Accept()
-	_, err := x.Authenticate(unhex(t, specAuthenticate), noLookup(t))
+	_, err := x.Authenticate(hexdump.Bytes(t, specAuthenticate), noLookup(t))
 	require.ErrorIs(t, err, ntlm.ErrMalformed)
 	_, err = x.Challenge(ntlm.Negotiate{Flags: ntlm.FlagUnicode}.Append(nil))
 	require.ErrorIs(t, err, ntlm.ErrMalformed)
 
 	c := new(ntlm.Client).Start()
-	_, _, err = c.Authenticate(unhex(t, specChallenge))
+	_, _, err = c.Authenticate(hexdump.Bytes(t, specChallenge))
 	require.ErrorIs(t, err, ntlm.ErrMalformed)
 	_, err = c.Negotiate()
 	require.ErrorIs(t, err, ntlm.ErrMalformed)
@@ -377,7 +378,7 @@ func TestRandomnessFailureIsReported(t *testing.T) {
 	x := (&ntlm.Client{User: "u", Rand: iotest.ErrReader(broken)}).Start()
 	_, err = x.Negotiate()
 	require.NoError(t, err)
-	_, _, err = x.Authenticate(unhex(t, specChallenge))
+	_, _, err = x.Authenticate(hexdump.Bytes(t, specChallenge))
 	require.ErrorIs(t, err, broken)
 }
 
@@ -388,7 +389,7 @@ func TestClientRefusesWeakChallenges(t *testing.T) {
 		x := (&ntlm.Client{User: "u", Password: "p"}).Start()
 		_, err := x.Negotiate()
 		require.NoError(t, err)
-		_, _, err = x.Authenticate(flagsAt(20, missing)(unhex(t, specChallenge)))
+		_, _, err = x.Authenticate(flagsAt(20, missing)(hexdump.Bytes(t, specChallenge)))
 		require.ErrorIs(t, err, ntlm.ErrMalformed, "without %#x", uint32(missing))
 	}
 	for name, cli := range map[string]ntlm.Client{
@@ -400,10 +401,10 @@ func TestClientRefusesWeakChallenges(t *testing.T) {
 		x := cli.Start()
 		_, err := x.Negotiate()
 		require.NoError(t, err)
-		_, _, err = x.Authenticate(unhex(t, specChallenge))
+		_, _, err = x.Authenticate(hexdump.Bytes(t, specChallenge))
 		require.ErrorIs(t, err, ntlm.ErrTooLong, name)
 	}
-	c, err := ntlm.ParseChallenge(unhex(t, specChallenge))
+	c, err := ntlm.ParseChallenge(hexdump.Bytes(t, specChallenge))
 	require.NoError(t, err)
 	c.TargetInfo = ntlm.TargetInfo{{ID: 99, Value: make([]byte, 5000)}}.Append(nil)
 	x := (&ntlm.Client{User: "u"}).Start()

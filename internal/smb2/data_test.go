@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/smb2"
 )
 
@@ -88,7 +89,7 @@ func TestGoldenIoctlData(t *testing.T) {
 	t.Parallel()
 	checkGolden(t, smb2.ParseValidateNegotiateRequest, ioctlInput(t, "ioctl_request_validate"), smb2.ValidateNegotiateRequest{
 		Capabilities: smb2.CapDFS | smb2.CapLeasing | smb2.CapLargeMTU | smb2.CapMultiChannel | smb2.CapPersistentHandles | smb2.CapDirectoryLeasing | smb2.CapEncryption,
-		GUID:         smb2.GUID(unhex(t, "bc0a5f424f47aa4b8282697a407f0dd1")),
+		GUID:         smb2.GUID(hexdump.Bytes(t, "bc0a5f424f47aa4b8282697a407f0dd1")),
 		SecurityMode: smb2.SigningEnabled,
 		Dialects:     []smb2.Dialect{smb2.Dialect300},
 	})
@@ -126,15 +127,15 @@ func TestGoldenIoctlData(t *testing.T) {
 	}
 	data := six.Append(nil)
 	assert.Len(t, data, 2*152)
-	assert.Equal(t, unhex(t, "98000000 02000000 01000000 00000000 0a00000000000000 0200 01bd 7f000001 00"), data[:33])
-	assert.Equal(t, unhex(t, "00000000 03000000 00000000 00000000 0000000000000000 1700 0000 00000000 20010db8000000000000000000000001 00"), data[152:][:49])
+	assert.Equal(t, hexdump.Bytes(t, "98000000 02000000 01000000 00000000 0a00000000000000 0200 01bd 7f000001 00"), data[:33])
+	assert.Equal(t, hexdump.Bytes(t, "00000000 03000000 00000000 00000000 0000000000000000 1700 0000 00000000 20010db8000000000000000000000001 00"), data[152:][:49])
 	checkGolden(t, smb2.ParseNetworkInterfaces, data, six)
 }
 
 // No recorded peer asks for a referral; [MS-DFSC] 2.2.2.
 func TestGoldenDFSReferral(t *testing.T) {
 	t.Parallel()
-	checkGolden(t, smb2.ParseDFSReferralRequest, unhex(t, "0400 5c00 6800 5c00 7300 0000"),
+	checkGolden(t, smb2.ParseDFSReferralRequest, hexdump.Bytes(t, "0400 5c00 6800 5c00 7300 0000"),
 		smb2.DFSReferralRequest{MaxReferralLevel: 4, Path: `\h\s`})
 }
 
@@ -142,7 +143,7 @@ func TestGoldenNegotiateContexts(t *testing.T) {
 	t.Parallel()
 	checkGolden(t, smb2.ParsePreauthIntegrity, negotiateContext(t, "negotiate_request_311", smb2.ContextPreauthIntegrity), smb2.PreauthIntegrity{
 		HashAlgorithms: []uint16{smb2.HashSHA512},
-		Salt:           unhex(t, "ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc"),
+		Salt:           hexdump.Bytes(t, "ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc"),
 	})
 	checkGolden(t, smb2.ParseAlgorithmList, negotiateContext(t, "negotiate_request_311", smb2.ContextEncryption),
 		smb2.AlgorithmList{smb2.CipherAES128GCM, smb2.CipherAES128CCM, smb2.CipherAES256GCM, smb2.CipherAES256CCM})
@@ -153,7 +154,7 @@ func TestGoldenNegotiateContexts(t *testing.T) {
 	assert.Equal(t, "127.0.0.1", name)
 	assert.Equal(t, negotiateContext(t, "negotiate_request_311", smb2.ContextNetname), smb2.AppendNetname(nil, name))
 	// No recorded peer offers compression; [MS-SMB2] 2.2.3.1.3.
-	checkGolden(t, smb2.ParseCompressionCapabilities, unhex(t, "0200 0000 01000000 0200 0400"), smb2.CompressionCapabilities{
+	checkGolden(t, smb2.ParseCompressionCapabilities, hexdump.Bytes(t, "0200 0000 01000000 0200 0400"), smb2.CompressionCapabilities{
 		Flags: 1, Algorithms: []uint16{smb2.CompressionLZ77, smb2.CompressionPatternV1},
 	})
 }
@@ -162,14 +163,14 @@ func TestGoldenCreateContexts(t *testing.T) {
 	t.Parallel()
 	list, err := smb2.ParseCreateContexts(wire(t, "create_response_contexts")[152:])
 	require.NoError(t, err)
-	assert.Equal(t, []smb2.CreateContext{{Name: "MxAc", Data: unhex(t, "00000000ff011f00")}}, list)
+	assert.Equal(t, []smb2.CreateContext{{Name: "MxAc", Data: hexdump.Bytes(t, "00000000ff011f00")}}, list)
 	assert.Equal(t, wire(t, "create_response_contexts")[152:], smb2.AppendCreateContexts(nil, list))
 	checkGolden(t, smb2.ParseMaximalAccessResponse, createContext(t, "create_response_contexts", smb2.ContextMxAc),
 		smb2.MaximalAccessResponse{MaximalAccess: smb2.FileAllAccess})
 	checkGolden(t, smb2.ParseAllocationSize, createContext(t, "create_request_contexts", smb2.ContextAlSi), smb2.AllocationSize(1<<20))
 	checkGolden(t, smb2.ParseSnapshotTime, createContext(t, "create_request_contexts", smb2.ContextTWrp), smb2.SnapshotTime(10000))
 	checkGolden(t, smb2.ParseLease, createContext(t, "create_request_lease1", smb2.ContextRqLs), smb2.Lease{
-		Version: 1, Key: [16]byte(unhex(t, "0df0dde0fe0fdcbaf20f221f01f02345")), State: smb2.LeaseRead,
+		Version: 1, Key: [16]byte(hexdump.Bytes(t, "0df0dde0fe0fdcbaf20f221f01f02345")), State: smb2.LeaseRead,
 	})
 	v2, err := smb2.ParseLease(createContext(t, "create_response_lease2", smb2.ContextRqLs))
 	require.NoError(t, err)
@@ -180,22 +181,22 @@ func TestGoldenCreateContexts(t *testing.T) {
 	checkGolden(t, smb2.ParseDurableReconnect, createContext(t, "create_request_reconnect1", smb2.ContextDHnC),
 		smb2.DurableReconnect{FileID: smb2.FileID{Persistent: 0x5e806d8e, Volatile: 0xa1bbe03a}})
 	checkGolden(t, smb2.ParseDurableRequestV2, createContext(t, "create_request_durable2", smb2.ContextDH2Q),
-		smb2.DurableRequestV2{Timeout: 0xFFFFFFFF, CreateGUID: smb2.GUID(unhex(t, "ba8071a7219ef5488a74d419a890a3dd"))})
+		smb2.DurableRequestV2{Timeout: 0xFFFFFFFF, CreateGUID: smb2.GUID(hexdump.Bytes(t, "ba8071a7219ef5488a74d419a890a3dd"))})
 	checkGolden(t, smb2.ParseDurableResponseV2, createContext(t, "create_response_durable2", smb2.ContextDH2Q),
 		smb2.DurableResponseV2{Timeout: 300_000})
 	checkGolden(t, smb2.ParseDurableReconnectV2, createContext(t, "create_request_reconnect2", smb2.ContextDH2C), smb2.DurableReconnectV2{
 		FileID:     smb2.FileID{Persistent: 0xed976162, Volatile: 0xc93f2988},
-		CreateGUID: smb2.GUID(unhex(t, "ba8071a7219ef5488a74d419a890a3dd")),
+		CreateGUID: smb2.GUID(hexdump.Bytes(t, "ba8071a7219ef5488a74d419a890a3dd")),
 	})
 	// smbclient and smbtorture ask for no QFid where smbd answers it; [MS-SMB2] 2.2.14.2.9.
-	checkGolden(t, smb2.ParseDiskIDResponse, unhex(t, "0100000000000000 0200000000000000 00000000000000000000000000000000"),
+	checkGolden(t, smb2.ParseDiskIDResponse, hexdump.Bytes(t, "0100000000000000 0200000000000000 00000000000000000000000000000000"),
 		smb2.DiskIDResponse{DiskFileID: 1, VolumeID: 2})
 }
 
 func TestGoldenSymlinkError(t *testing.T) {
 	t.Parallel()
 	// [MS-SMB2] 2.2.2.2.1, written out by hand: "\??\C:\x" shown as "C:\x", four bytes of path left.
-	data := unhex(t, "36000000 53594d4c 0c0000a0 2600 0400 0000 1000 1000 0800 00000000"+
+	data := hexdump.Bytes(t, "36000000 53594d4c 0c0000a0 2600 0400 0000 1000 1000 0800 00000000"+
 		"5c003f003f005c0043003a005c007800"+"43003a005c007800")
 	data[0] = byte(len(data) - 4)
 	data[12] = byte(len(data) - 16)

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/smb2"
 )
 
@@ -86,22 +87,22 @@ func goldenMessages() []golden {
 				DesiredAccess: 0x2000000, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x5, Options: 0x200064, Name: "test_create.dat",
 				Contexts: []smb2.CreateContext{
 					{Name: "MxAc"},
-					{Name: "AlSi", Data: unhex(t, "0000100000000000")},
-					{Name: "DHnQ", Data: unhex(t, "00000000000000000000000000000000")},
-					{Name: "TWrp", Data: unhex(t, "1027000000000000")},
+					{Name: "AlSi", Data: hexdump.Bytes(t, "0000100000000000")},
+					{Name: "DHnQ", Data: hexdump.Bytes(t, "00000000000000000000000000000000")},
+					{Name: "TWrp", Data: hexdump.Bytes(t, "1027000000000000")},
 				},
 			}
 		}, differs},
 		{"create_request_durable2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{
 				Oplock: 0x9, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, Disposition: 0x3, Options: 0x200064, Name: "durable_v2_open_reopen1_zhY63bF#.dat",
-				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "ffffffff000000000000000000000000ba8071a7219ef5488a74d419a890a3dd")}},
+				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: hexdump.Bytes(t, "ffffffff000000000000000000000000ba8071a7219ef5488a74d419a890a3dd")}},
 			}
 		}, same},
 		{"create_request_lease1", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{
 				Oplock: 0xff, Impersonation: 0x2, DesiredAccess: 0x1f01ff, FileAttributes: 0x80, ShareAccess: 0x7, Disposition: 0x3, Options: 0x200064, Name: "lease_break.dat",
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: hexdump.Bytes(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
 			}
 		}, same},
 		{"create_request_lease2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
@@ -113,12 +114,12 @@ func goldenMessages() []golden {
 		{"create_request_reconnect1", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{
 				Oplock: 0x78, Impersonation: 0x12345678, DesiredAccess: 0x12345678, FileAttributes: 0x12345678, ShareAccess: 0x12345678, Disposition: 0x12345678, Options: 0x12345678, Name: "__non_existing_fname__",
-				Contexts: []smb2.CreateContext{{Name: "DHnC", Data: unhex(t, "8e6d805e000000003ae0bba100000000")}},
+				Contexts: []smb2.CreateContext{{Name: "DHnC", Data: hexdump.Bytes(t, "8e6d805e000000003ae0bba100000000")}},
 			}
 		}, differs},
 		{"create_request_reconnect2", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateRequest{
-				Contexts: []smb2.CreateContext{{Name: "DH2C", Data: unhex(t, "626197ed0000000088293fc900000000ba8071a7219ef5488a74d419a890a3dd00000000")}},
+				Contexts: []smb2.CreateContext{{Name: "DH2C", Data: hexdump.Bytes(t, "626197ed0000000088293fc900000000ba8071a7219ef5488a74d419a890a3dd00000000")}},
 			}
 		}, same},
 		{"create_request_root", as(smb2.ParseCreateRequest), func(t *testing.T, msg []byte) appender {
@@ -134,21 +135,21 @@ func goldenMessages() []golden {
 			return smb2.CreateResponse{
 				Action:       0x3,
 				CreationTime: 134399666752968698, LastAccessTime: 134399666752968698, LastWriteTime: 134399666753081763, ChangeTime: 134399666753081763, AllocationSize: 1048576, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0x8f782790, Volatile: 0xae821823},
-				Contexts: []smb2.CreateContext{{Name: "MxAc", Data: unhex(t, "00000000ff011f00")}},
+				Contexts: []smb2.CreateContext{{Name: "MxAc", Data: hexdump.Bytes(t, "00000000ff011f00")}},
 			}
 		}, same},
 		{"create_response_durable2", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateResponse{
 				Oplock: 0x9, Action: 0x2,
 				CreationTime: 134399666689547361, LastAccessTime: 134399666689547361, LastWriteTime: 134399666689547361, ChangeTime: 134399666689547361, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xed976162, Volatile: 0xc93f2988},
-				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: unhex(t, "e093040000000000")}},
+				Contexts: []smb2.CreateContext{{Name: "DH2Q", Data: hexdump.Bytes(t, "e093040000000000")}},
 			}
 		}, same},
 		{"create_response_lease1", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.CreateResponse{
 				Oplock: 0xff, Action: 0x2,
 				CreationTime: 134399666437391251, LastAccessTime: 134399666437391251, LastWriteTime: 134399666437391251, ChangeTime: 134399666437391251, FileAttributes: 0x20, FileID: smb2.FileID{Persistent: 0xcd605302, Volatile: 0x89293a90},
-				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: unhex(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
+				Contexts: []smb2.CreateContext{{Name: "RqLs", Data: hexdump.Bytes(t, "0df0dde0fe0fdcbaf20f221f01f0234501000000000000000000000000000000")}},
 			}
 		}, same},
 		{"create_response_lease2", as(smb2.ParseCreateResponse), func(t *testing.T, msg []byte) appender {
@@ -192,22 +193,22 @@ func goldenMessages() []golden {
 			return smb2.IoctlRequest{Code: 0x11c017, FileID: smb2.FileID{Persistent: 0xa9f2255c, Volatile: 0xa96927d0}, Input: msg[120:212], MaxOutputResponse: 0x10b8, Flags: 0x1}
 		}, differs},
 		{"ioctl_request_ranges", as(smb2.ParseIoctlRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlRequest{Code: 0x940cf, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: unhex(t, "00000000000000000010000000000000"), MaxOutputResponse: 0x400, Flags: 0x1}
+			return smb2.IoctlRequest{Code: 0x940cf, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: hexdump.Bytes(t, "00000000000000000010000000000000"), MaxOutputResponse: 0x400, Flags: 0x1}
 		}, same},
 		{"ioctl_request_resume_key", as(smb2.ParseIoctlRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.IoctlRequest{Code: 0x140078, FileID: smb2.FileID{Persistent: 0x1bfae1b5, Volatile: 0x1b94b903}, MaxOutputResponse: 0x20, Flags: 0x1}
 		}, same},
 		{"ioctl_request_set_sparse", as(smb2.ParseIoctlRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlRequest{Code: 0x900c4, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: unhex(t, "ff"), Flags: 0x1}
+			return smb2.IoctlRequest{Code: 0x900c4, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: hexdump.Bytes(t, "ff"), Flags: 0x1}
 		}, same},
 		{"ioctl_request_validate", as(smb2.ParseIoctlRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlRequest{Code: 0x140204, FileID: smb2.FileID{Persistent: 0xffffffffffffffff, Volatile: 0xffffffffffffffff}, Input: unhex(t, "7f000000bc0a5f424f47aa4b8282697a407f0dd1010001000003"), MaxOutputResponse: 0x18, Flags: 0x1}
+			return smb2.IoctlRequest{Code: 0x140204, FileID: smb2.FileID{Persistent: 0xffffffffffffffff, Volatile: 0xffffffffffffffff}, Input: hexdump.Bytes(t, "7f000000bc0a5f424f47aa4b8282697a407f0dd1010001000003"), MaxOutputResponse: 0x18, Flags: 0x1}
 		}, differs},
 		{"ioctl_request_zero_data", as(smb2.ParseIoctlRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlRequest{Code: 0x980c8, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: unhex(t, "00000000000000000010000000000000"), Flags: 0x1}
+			return smb2.IoctlRequest{Code: 0x980c8, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Input: hexdump.Bytes(t, "00000000000000000010000000000000"), Flags: 0x1}
 		}, same},
 		{"ioctl_response_copychunk", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlResponse{Code: 0x1440f2, FileID: smb2.FileID{Persistent: 0xd9f3e81d, Volatile: 0x629c9773}, Output: unhex(t, "010000000000000000100000")}
+			return smb2.IoctlResponse{Code: 0x1440f2, FileID: smb2.FileID{Persistent: 0xd9f3e81d, Volatile: 0x629c9773}, Output: hexdump.Bytes(t, "010000000000000000100000")}
 		}, same},
 		{"ioctl_response_interfaces", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.IoctlResponse{Code: 0x1401fc, FileID: smb2.FileID{Persistent: 0xffffffffffffffff, Volatile: 0xffffffffffffffff}, Output: msg[112:264]}
@@ -219,13 +220,13 @@ func goldenMessages() []golden {
 			return smb2.IoctlResponse{Code: 0x11c017, FileID: smb2.FileID{Persistent: 0xa9f2255c, Volatile: 0xa96927d0}, Output: msg[112:340]}
 		}, same},
 		{"ioctl_response_ranges", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlResponse{Code: 0x940cf, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Output: unhex(t, "00000000000000000010000000000000")}
+			return smb2.IoctlResponse{Code: 0x940cf, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}, Output: hexdump.Bytes(t, "00000000000000000010000000000000")}
 		}, same},
 		{"ioctl_response_resume_key", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlResponse{Code: 0x140078, FileID: smb2.FileID{Persistent: 0x1bfae1b5, Volatile: 0x1b94b903}, Output: unhex(t, "b5e1fa1b0000000003b9941b0000000078001400000000000000000000000000")}
+			return smb2.IoctlResponse{Code: 0x140078, FileID: smb2.FileID{Persistent: 0x1bfae1b5, Volatile: 0x1b94b903}, Output: hexdump.Bytes(t, "b5e1fa1b0000000003b9941b0000000078001400000000000000000000000000")}
 		}, same},
 		{"ioctl_response_validate", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.IoctlResponse{Code: 0x140204, FileID: smb2.FileID{Persistent: 0xffffffffffffffff, Volatile: 0xffffffffffffffff}, Output: unhex(t, "4e00000066696c6573657276657200000000000001000003")}
+			return smb2.IoctlResponse{Code: 0x140204, FileID: smb2.FileID{Persistent: 0xffffffffffffffff, Volatile: 0xffffffffffffffff}, Output: hexdump.Bytes(t, "4e00000066696c6573657276657200000000000001000003")}
 		}, same},
 		{"ioctl_response_zero_data", as(smb2.ParseIoctlResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.IoctlResponse{Code: 0x980c8, FileID: smb2.FileID{Persistent: 0xfe82306b, Volatile: 0x5a7da7ee}}
@@ -258,10 +259,10 @@ func goldenMessages() []golden {
 			return smb2.NegotiateRequest{
 				SecurityMode: 0x1, Capabilities: 0x7f, ClientGUID: smb2.GUID{0x1a, 0x25, 0x6a, 0x3c, 0xee, 0xd, 0xe5, 0x45, 0xb8, 0x3b, 0x1f, 0xf5, 0x3a, 0xea, 0x4c, 0xa0}, Dialects: []smb2.Dialect{0x202, 0x210, 0x300, 0x302, 0x311},
 				Contexts: []smb2.NegotiateContext{
-					{Type: 0x1, Data: unhex(t, "010020000100ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc")},
-					{Type: 0x2, Data: unhex(t, "04000200010004000300")},
-					{Type: 0x8, Data: unhex(t, "0300020001000000")},
-					{Type: 0x5, Data: unhex(t, "3100320037002e0030002e0030002e003100")},
+					{Type: 0x1, Data: hexdump.Bytes(t, "010020000100ca8622f7ce5fd4dd5cb42a7a7b7873a71cc67abd30c56f717cedf6074822c2cc")},
+					{Type: 0x2, Data: hexdump.Bytes(t, "04000200010004000300")},
+					{Type: 0x8, Data: hexdump.Bytes(t, "0300020001000000")},
+					{Type: 0x5, Data: hexdump.Bytes(t, "3100320037002e0030002e0030002e003100")},
 				},
 			}
 		}, same},
@@ -269,8 +270,8 @@ func goldenMessages() []golden {
 			return smb2.NegotiateRequest{
 				SecurityMode: 0x1, Capabilities: 0x44, ClientGUID: smb2.GUID{0x13, 0xd7, 0xcb, 0x2a, 0x52, 0xe1, 0x65, 0x40, 0xb6, 0x45, 0xf0, 0xe3, 0x51, 0xbe, 0x85, 0xfd}, Dialects: []smb2.Dialect{0x311, 0x302, 0x300, 0x210, 0x202},
 				Contexts: []smb2.NegotiateContext{
-					{Type: 0x1, Data: unhex(t, "01002000010096ff404c8b9cb2607048141cc4ce06747365b4b191e68f9fef9c9a7c4115d832")},
-					{Type: 0x2, Data: unhex(t, "020002000100")},
+					{Type: 0x1, Data: hexdump.Bytes(t, "01002000010096ff404c8b9cb2607048141cc4ce06747365b4b191e68f9fef9c9a7c4115d832")},
+					{Type: 0x2, Data: hexdump.Bytes(t, "020002000100")},
 				},
 			}
 		}, same},
@@ -287,9 +288,9 @@ func goldenMessages() []golden {
 			return smb2.NegotiateResponse{
 				SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0xe, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666155392200, SecurityBuffer: msg[128:202],
 				Contexts: []smb2.NegotiateContext{
-					{Type: 0x1, Data: unhex(t, "010020000100a6278a136084a69a5ad9a17a4cfab421a31175cae8071b07ca602f571e82e176")},
-					{Type: 0x2, Data: unhex(t, "01000200")},
-					{Type: 0x8, Data: unhex(t, "01000200")},
+					{Type: 0x1, Data: hexdump.Bytes(t, "010020000100a6278a136084a69a5ad9a17a4cfab421a31175cae8071b07ca602f571e82e176")},
+					{Type: 0x2, Data: hexdump.Bytes(t, "01000200")},
+					{Type: 0x8, Data: hexdump.Bytes(t, "01000200")},
 				},
 			}
 		}, same},
@@ -297,8 +298,8 @@ func goldenMessages() []golden {
 			return smb2.NegotiateResponse{
 				SecurityMode: 0x1, Dialect: 0x311, ServerGUID: smb2.GUID{0x66, 0x69, 0x6c, 0x65, 0x73, 0x65, 0x72, 0x76, 0x65, 0x72, 0x0, 0x0, 0x0, 0x0, 0x0, 0x0}, Capabilities: 0x6, MaxTransactSize: 0x800000, MaxReadSize: 0x800000, MaxWriteSize: 0x800000, SystemTime: 134399666190124890, SecurityBuffer: msg[128:202],
 				Contexts: []smb2.NegotiateContext{
-					{Type: 0x1, Data: unhex(t, "0100200001009e879f80e046b3d2f0cb759996b88892061986b37f8e1ffcb5259590772d0904")},
-					{Type: 0x2, Data: unhex(t, "01000200")},
+					{Type: 0x1, Data: hexdump.Bytes(t, "0100200001009e879f80e046b3d2f0cb759996b88892061986b37f8e1ffcb5259590772d0904")},
+					{Type: 0x2, Data: hexdump.Bytes(t, "01000200")},
 				},
 			}
 		}, same},
@@ -330,37 +331,37 @@ func goldenMessages() []golden {
 			return smb2.QueryInfoResponse{Buffer: msg[72:184]}
 		}, same},
 		{"query_info_response_alternate", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "12000000740065007300740039002e00640061007400")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "12000000740065007300740039002e00640061007400")}
 		}, same},
 		{"query_info_response_basic", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "1648eee7c87bdd011648eee7c87bdd011648eee7c87bdd011648eee7c87bdd012000000000000000")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "1648eee7c87bdd011648eee7c87bdd011648eee7c87bdd011648eee7c87bdd012000000000000000")}
 		}, same},
 		{"query_info_response_fs_attribute", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "6f000100ff000000080000004e00540046005300")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "6f000100ff000000080000004e00540046005300")}
 		}, same},
 		{"query_info_response_fs_control", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.QueryInfoResponse{Buffer: msg[69:117]}
 		}, same},
 		{"query_info_response_fs_device", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "0700000020000000")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "0700000020000000")}
 		}, same},
 		{"query_info_response_fs_full_size", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "748ebf0f000000009c69e504000000009c69e504000000000200000000020000")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "748ebf0f000000009c69e504000000009c69e504000000000200000000020000")}
 		}, same},
 		{"query_info_response_fs_object_id", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.QueryInfoResponse{Buffer: msg[72:136]}
 		}, same},
 		{"query_info_response_fs_sector_size", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "00020000000200000002000000020000030000000000000000000000")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "00020000000200000002000000020000030000000000000000000000")}
 		}, same},
 		{"query_info_response_fs_size", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "748ebf0f00000000bc69e504000000000200000000020000")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "748ebf0f00000000bc69e504000000000200000000020000")}
 		}, same},
 		{"query_info_response_fs_volume", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "6d0ed6e8c87bdd013d3cbec00a000000000073006800610072006500")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "6d0ed6e8c87bdd013d3cbec00a000000000073006800610072006500")}
 		}, same},
 		{"query_info_response_stream", as(smb2.ParseQueryInfoResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.QueryInfoResponse{Buffer: unhex(t, "000000000e000000000001000000000000000100000000003a003a0024004400410054004100")}
+			return smb2.QueryInfoResponse{Buffer: hexdump.Bytes(t, "000000000e000000000001000000000000000100000000003a003a0024004400410054004100")}
 		}, same},
 		{"read_request", as(smb2.ParseReadRequest), func(t *testing.T, msg []byte) appender {
 			return smb2.ReadRequest{Length: 0x12c, FileID: smb2.FileID{Persistent: 0xd6665b02, Volatile: 0x1de7c5e5}}
@@ -378,22 +379,22 @@ func goldenMessages() []golden {
 			return smb2.SessionSetupResponse{SecurityBuffer: msg[72:251]}
 		}, same},
 		{"session_setup_response_2", as(smb2.ParseSessionSetupResponse), func(t *testing.T, msg []byte) appender {
-			return smb2.SessionSetupResponse{SecurityBuffer: unhex(t, "a11b3019a0030a0100a31204100100000063e1c7ca1a0a61e400000000")}
+			return smb2.SessionSetupResponse{SecurityBuffer: hexdump.Bytes(t, "a11b3019a0030a0100a31204100100000063e1c7ca1a0a61e400000000")}
 		}, same},
 		{"set_info_request_basic", as(smb2.ParseSetInfoRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.SetInfoRequest{Type: 0x1, Class: 0x4, FileID: smb2.FileID{Persistent: 0xcb3a8469, Volatile: 0xd6817a86}, Buffer: unhex(t, "ffffffffffffffffffffffffffffffff0000000000000000ffffffffffffffff2100000000000000")}
+			return smb2.SetInfoRequest{Type: 0x1, Class: 0x4, FileID: smb2.FileID{Persistent: 0xcb3a8469, Volatile: 0xd6817a86}, Buffer: hexdump.Bytes(t, "ffffffffffffffffffffffffffffffff0000000000000000ffffffffffffffff2100000000000000")}
 		}, same},
 		{"set_info_request_disposition", as(smb2.ParseSetInfoRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.SetInfoRequest{Type: 0x1, Class: 0xd, FileID: smb2.FileID{Persistent: 0x2480fe26, Volatile: 0x86de78d6}, Buffer: unhex(t, "01")}
+			return smb2.SetInfoRequest{Type: 0x1, Class: 0xd, FileID: smb2.FileID{Persistent: 0x2480fe26, Volatile: 0x86de78d6}, Buffer: hexdump.Bytes(t, "01")}
 		}, same},
 		{"set_info_request_end_of_file", as(smb2.ParseSetInfoRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.SetInfoRequest{Type: 0x1, Class: 0x14, FileID: smb2.FileID{Persistent: 0x4a269209, Volatile: 0x85bb15e6}, Buffer: unhex(t, "0500000000000000")}
+			return smb2.SetInfoRequest{Type: 0x1, Class: 0x14, FileID: smb2.FileID{Persistent: 0x4a269209, Volatile: 0x85bb15e6}, Buffer: hexdump.Bytes(t, "0500000000000000")}
 		}, same},
 		{"set_info_request_link", as(smb2.ParseSetInfoRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.SetInfoRequest{Type: 0x1, Class: 0xb, FileID: smb2.FileID{Persistent: 0xaa2b4f2c, Volatile: 0xbf5fb946}, Buffer: unhex(t, "000000000000000000000000000000000c0000005c0065002e00740078007400")}
+			return smb2.SetInfoRequest{Type: 0x1, Class: 0xb, FileID: smb2.FileID{Persistent: 0xaa2b4f2c, Volatile: 0xbf5fb946}, Buffer: hexdump.Bytes(t, "000000000000000000000000000000000c0000005c0065002e00740078007400")}
 		}, same},
 		{"set_info_request_rename", as(smb2.ParseSetInfoRequest), func(t *testing.T, msg []byte) appender {
-			return smb2.SetInfoRequest{Type: 0x1, Class: 0xa, FileID: smb2.FileID{Persistent: 0x341d265c, Volatile: 0xc08ab81a}, Buffer: unhex(t, "000000000000000000000000000000000a00000062002e00740078007400")}
+			return smb2.SetInfoRequest{Type: 0x1, Class: 0xa, FileID: smb2.FileID{Persistent: 0x341d265c, Volatile: 0xc08ab81a}, Buffer: hexdump.Bytes(t, "000000000000000000000000000000000a00000062002e00740078007400")}
 		}, same},
 		{"set_info_response", as(smb2.ParseSetInfoResponse), func(t *testing.T, msg []byte) appender {
 			return smb2.SetInfoResponse{}

@@ -49,13 +49,6 @@ func wireNames(t testing.TB, prefix string) []string {
 	return files
 }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
-	require.NoError(t, err)
-	return b
-}
-
 // elements cuts a message into its compound elements; what is not SMB2 stays whole.
 func elements(t testing.TB, msg []byte) [][]byte {
 	t.Helper()

@@ -7,15 +7,9 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/smbcrypt"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	require.NoError(t, err)
-	return b
-}
 
 // NIST CAVP, KDFCTR_gen: HMAC-SHA256, counter before the fixed data, 32-bit counter.
 func TestCounterModeNIST(t *testing.T) {
@@ -37,7 +31,7 @@ func TestCounterModeNIST(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := smbcrypt.CounterMode(unhex(t, v.key), unhex(t, v.fixed), len(v.want)/2)
+			got := smbcrypt.CounterMode(hexdump.Bytes(t, v.key), hexdump.Bytes(t, v.fixed), len(v.want)/2)
 			assert.Equal(t, v.want, hex.EncodeToString(got))
 		})
 	}
@@ -46,7 +40,7 @@ func TestCounterModeNIST(t *testing.T) {
 // The examples that Microsoft published with its description of SMB's keys. Its "encryption
 // key" is the client's in the 3.0 example and in the 3.1.1 example alike.
 func TestGoldenDeriveKeysMicrosoft(t *testing.T) {
-	preauth := unhex(t, "0dd13628cc3ed218ef9df9772d436d0887ab9814bfae63a80aa845f36909db79"+
+	preauth := hexdump.Bytes(t, "0dd13628cc3ed218ef9df9772d436d0887ab9814bfae63a80aa845f36909db79"+
 		"28622dddad522d9751640a459762c5a9d6bb084cbb3ce6bdadef5d5bce3c6c01")
 	for name, v := range map[string]struct {
 		dialect, cipher                      uint16
@@ -64,7 +58,7 @@ func TestGoldenDeriveKeysMicrosoft(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			keys, err := smbcrypt.DeriveKeys(v.dialect, v.cipher, unhex(t, v.session), smbcrypt.PreauthHash(preauth))
+			keys, err := smbcrypt.DeriveKeys(v.dialect, v.cipher, hexdump.Bytes(t, v.session), smbcrypt.PreauthHash(preauth))
 			require.NoError(t, err)
 			assert.Equal(t, v.signing, hex.EncodeToString(keys.Signing), "signing")
 			assert.Equal(t, v.c2s, hex.EncodeToString(keys.ClientToServer), "client to server")
@@ -75,7 +69,7 @@ func TestGoldenDeriveKeysMicrosoft(t *testing.T) {
 }
 
 func TestDeriveKeysShapes(t *testing.T) {
-	key := unhex(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
+	key := hexdump.Bytes(t, "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
 	var preauth smbcrypt.PreauthHash
 
 	t.Run("2.x signs with the session key itself, cut or padded to 16 bytes", func(t *testing.T) {

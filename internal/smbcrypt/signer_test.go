@@ -18,14 +18,15 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/seed"
 	"github.com/uringfs/uringfs/internal/smbcrypt"
 )
 
 // RFC 4493, section 4.
 func TestCMACRFC4493(t *testing.T) {
-	key := unhex(t, "2b7e151628aed2a6abf7158809cf4f3c")
-	msg := unhex(t, "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"+
+	key := hexdump.Bytes(t, "2b7e151628aed2a6abf7158809cf4f3c")
+	msg := hexdump.Bytes(t, "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51"+
 		"30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710")
 	for n, want := range map[int]string{
 		0:  "bb1d6929e95937287fa37d129b756746",
@@ -259,14 +260,14 @@ func TestGoldenSessions(t *testing.T) {
 			var sessionKey []byte
 			var signer *smbcrypt.Signer
 			signed := 0
-			for _, e := range readDump(t, v.file+".hex") {
-				if e.name == "session-key" {
-					sessionKey = e.data
+			for _, e := range hexdump.Read(t, v.file+".hex") {
+				if e.Name == "session-key" {
+					sessionKey = e.Data
 					continue
 				}
-				msg := e.data
-				final := e.name == "session-setup-response" && binary.LittleEndian.Uint32(msg[8:]) == 0
-				if strings.HasPrefix(e.name, "negotiate") || strings.HasPrefix(e.name, "session-setup") && !final {
+				msg := e.Data
+				final := e.Name == "session-setup-response" && binary.LittleEndian.Uint32(msg[8:]) == 0
+				if strings.HasPrefix(e.Name, "negotiate") || strings.HasPrefix(e.Name, "session-setup") && !final {
 					preauth.Update(msg)
 				}
 				if final {
@@ -277,8 +278,8 @@ func TestGoldenSessions(t *testing.T) {
 				if msg[16]&8 == 0 {
 					continue
 				}
-				require.NotNil(t, signer, "%s is signed before the login ends", e.name)
-				assert.True(t, signer.Verify(msg), "%s", e.name)
+				require.NotNil(t, signer, "%s is signed before the login ends", e.Name)
+				assert.True(t, signer.Verify(msg), "%s", e.Name)
 				signed++
 			}
 			assert.Equal(t, v.signed, signed)

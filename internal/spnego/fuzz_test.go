@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/ntlm"
 	"github.com/uringfs/uringfs/internal/spnego"
 )
@@ -16,7 +17,7 @@ import (
 func seedAll(f *testing.F, kinds ...string) {
 	f.Helper()
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex", "anonymous.hex"} {
-		dump := readDump(f, file)
+		dump := hexdump.ReadMap(f, file)
 		for _, kind := range kinds {
 			f.Add(dump[kind])
 			f.Add(dump[kind][:len(dump[kind])/2])
@@ -58,7 +59,7 @@ func FuzzSPNEGOResp(f *testing.F) {
 // documented ways, and never lets a named user in.
 func FuzzSPNEGO(f *testing.F) {
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex", "anonymous.hex"} {
-		dump := readDump(f, file)
+		dump := hexdump.ReadMap(f, file)
 		f.Add(dump["init"], dump["authenticate"])
 		resp, err := spnego.ParseResp(dump["authenticate"])
 		require.NoError(f, err)
@@ -86,7 +87,7 @@ func FuzzSPNEGO(f *testing.F) {
 }
 
 func TestTruncations(t *testing.T) {
-	dump := readDump(t, "smbclient.hex")
+	dump := hexdump.ReadMap(t, "smbclient.hex")
 	for n := range dump["init"] {
 		_, err := spnego.ParseInit(dump["init"][:n])
 		require.ErrorIs(t, err, ntlm.ErrMalformed, "cut to %d", n)

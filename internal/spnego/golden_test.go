@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/uringfs/uringfs/internal/hexdump"
 	"github.com/uringfs/uringfs/internal/ntlm"
 	"github.com/uringfs/uringfs/internal/spnego"
 )
@@ -18,7 +19,7 @@ import (
 var mechList = []byte("\x30\x0c\x06\x0a\x2b\x06\x01\x04\x01\x82\x37\x02\x02\x0a")
 
 func TestGoldenHint(t *testing.T) {
-	hint := readDump(t, "smbclient.hex")["hint"]
+	hint := hexdump.ReadMap(t, "smbclient.hex")["hint"]
 	in, err := spnego.ParseInit(hint)
 	require.NoError(t, err)
 	assert.Equal(t, "not_defined_in_RFC4178@please_ignore", in.HintName)
@@ -29,7 +30,7 @@ func TestGoldenHint(t *testing.T) {
 func TestGoldenTokens(t *testing.T) {
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex", "anonymous.hex"} {
 		t.Run(file, func(t *testing.T) {
-			dump := readDump(t, file)
+			dump := hexdump.ReadMap(t, file)
 			in, err := spnego.ParseInit(dump["init"])
 			require.NoError(t, err)
 			assert.Equal(t, []asn1.ObjectIdentifier{spnego.OIDNTLM()}, in.MechTypes)
@@ -63,7 +64,7 @@ func TestGoldenTokens(t *testing.T) {
 func TestGoldenAcceptor(t *testing.T) {
 	for _, file := range []string{"smbclient.hex", "go-smb2.hex", "anonymous.hex"} {
 		t.Run(file, func(t *testing.T) {
-			dump := readDump(t, file)
+			dump := hexdump.ReadMap(t, file)
 			resp, err := spnego.ParseResp(dump["challenge"])
 			require.NoError(t, err)
 			c, err := ntlm.ParseChallenge(resp.ResponseToken)
