@@ -6,13 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/uringfs/uringfs/internal/ctl"
 )
@@ -43,29 +38,18 @@ func ctlCommand() *cobra.Command {
 	return cmd
 }
 
-// onlySocket finds the control socket where there is just one server. What killed servers left behind is removed.
+// onlySocket finds the control socket where there is just one server.
 func onlySocket() (string, error) {
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(ctl.Path(0)), "*.sock"))
+	running, err := ctl.Running()
 	if err != nil {
 		return "", err
 	}
-	found = slices.DeleteFunc(found, func(path string) bool {
-		c, err := net.Dial("unix", path)
-		if err == nil {
-			_ = c.Close()
-		}
-		dead := errors.Is(err, unix.ECONNREFUSED)
-		if dead {
-			os.Remove(path)
-		}
-		return dead
-	})
-	switch len(found) {
+	switch len(running) {
 	case 0:
 		return "", errors.New("no server of this user is running")
 	case 1:
-		return found[0], nil
+		return running[0], nil
 	default:
-		return "", fmt.Errorf("several servers: give --socket with one of %q", found)
+		return "", fmt.Errorf("several servers: give --socket with one of %q", running)
 	}
 }

@@ -9,7 +9,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Status is what a running server says about itself.
@@ -102,23 +105,38 @@ func Listen(path string, status func() Status) (*Server, error) {
 
 func listen(path string) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
-	if err != nil {
-		if c, derr := net.Dial("unix", path); derr == nil {
-			_ = c.Close()
+	if errors.Is(err, unix.EADDRINUSE) {
+		if !removeStale(path) {
 			return nil, fmt.Errorf("control socket %s belongs to a running server", path)
 		}
-		if rerr := os.Remove(path); rerr != nil {
-			return nil, fmt.Errorf("control socket: %w", err)
-		}
-		if l, err = net.Listen("unix", path); err != nil {
-			return nil, fmt.Errorf("control socket: %w", err)
-		}
+		l, err = net.Listen("unix", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	return l, nil
+}
+
+// removeStale removes the socket at path if nobody listens there any more, as a killed server leaves it.
+func removeStale(path string) bool {
+	c, err := net.Dial("unix", path)
+	if err == nil {
+		_ = c.Close()
+	}
+	return errors.Is(err, unix.ECONNREFUSED) && os.Remove(path) == nil
+}
+
+// Running returns the sockets of this user's servers. What killed servers left behind is removed.
+func Running() ([]string, error) {
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(Path(0)), "*.sock"))
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(found, removeStale), nil
 }
 
 // Path is the socket's path.

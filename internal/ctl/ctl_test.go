@@ -51,3 +51,19 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	_, err = ctl.Get(t.Context(), path)
 	require.NoError(t, err)
 }
+
+func TestRunningLeavesOutTheDead(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())
+	s, err := ctl.Listen(ctl.Path(1), func() ctl.Status { return ctl.Status{PID: 1} })
+	require.NoError(t, err)
+	defer s.Close()
+	dead, err := net.ListenUnix("unix", &net.UnixAddr{Name: ctl.Path(2)})
+	require.NoError(t, err)
+	dead.SetUnlinkOnClose(false)
+	require.NoError(t, dead.Close())
+	running, err := ctl.Running()
+	require.NoError(t, err)
+	assert.Equal(t, []string{ctl.Path(1)}, running)
+	_, err = os.Stat(ctl.Path(2))
+	require.ErrorIs(t, err, fs.ErrNotExist)
+}
