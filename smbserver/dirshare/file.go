@@ -169,13 +169,13 @@ func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.Dir
 func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
 	ref, st, err := f.share.view.Lookup(ctx, f.ref, name)
 	if err != nil {
-		return smbserver.Attr{}, pathError(err, smbserver.Last)
+		return smbserver.Attr{}, last(err)
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		ref.Release()
 		ref, st, err = f.share.view.Resolve(ctx, path.Join(f.Path(), name), true)
 		if err != nil {
-			return smbserver.Attr{}, pathError(err, smbserver.Last)
+			return smbserver.Attr{}, last(err)
 		}
 	}
 	defer ref.Release()
@@ -186,11 +186,11 @@ func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
 func (s *Share) same(ctx context.Context, p place, linked uringbackend.FileID) error {
 	ref, _, err := s.view.Lookup(ctx, p.dir, p.name)
 	if err != nil {
-		return pathError(err, smbserver.Last)
+		return last(err)
 	}
 	defer ref.Release()
 	if ref.ID() != linked {
-		return pathError(unix.ESTALE, smbserver.Last)
+		return last(unix.ESTALE)
 	}
 	return nil
 }
@@ -201,7 +201,7 @@ func (f *file) Rename(ctx context.Context, newPath string, replace bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.at.dir == nil || newPath == "" {
-		return pathError(unix.EACCES, smbserver.Last) // the root keeps its name
+		return last(unix.EACCES) // the root keeps its name
 	}
 	to, err := f.share.locate(ctx, newPath)
 	if err != nil {
@@ -221,14 +221,14 @@ func (f *file) rename(ctx context.Context, from, to place, linked uringbackend.F
 	}
 	view := f.share.view
 	if !replace {
-		return nilOr(view.Rename(ctx, from.dir, from.name, to.dir, to.name, unix.RENAME_NOREPLACE))
+		return last(view.Rename(ctx, from.dir, from.name, to.dir, to.name, unix.RENAME_NOREPLACE))
 	}
 	if err := view.Rename(ctx, from.dir, from.name, to.dir, to.name, 0); err != nil {
-		return nilOr(err)
+		return last(err)
 	}
 	// Where both names are links to one file, rename(2) succeeds and does nothing: the old name is still to go.
 	if keyOf(from, linked) != keyOf(to, linked) && f.share.same(ctx, from, linked) == nil {
-		return nilOr(view.Unlink(ctx, from.dir, from.name))
+		return last(view.Unlink(ctx, from.dir, from.name))
 	}
 	return nil
 }
@@ -236,7 +236,7 @@ func (f *file) rename(ctx context.Context, from, to place, linked uringbackend.F
 // Link implements smbserver.File.
 func (f *file) Link(ctx context.Context, newPath string, replace bool) error {
 	if newPath == "" {
-		return pathError(unix.EEXIST, smbserver.Last)
+		return last(unix.EEXIST)
 	}
 	to, err := f.share.locate(ctx, newPath)
 	if err != nil {
@@ -246,24 +246,22 @@ func (f *file) Link(ctx context.Context, newPath string, replace bool) error {
 	view := f.share.view
 	_, err = view.Link(ctx, f.ref, to.dir, to.name)
 	if !replace || !errors.Is(err, unix.EEXIST) {
-		return nilOr(err)
+		return last(err)
 	}
 	// Over an existing name: a second name of our own first, then one rename, so that the name is never missing.
 	temporary := fmt.Sprintf(".uringfs-link-%x-%x", f.id.Inode, f.id.Generation)
 	if _, err := view.Link(ctx, f.ref, to.dir, temporary); err != nil {
-		return nilOr(err)
+		return last(err)
 	}
 	if err := view.Rename(ctx, to.dir, temporary, to.dir, to.name, 0); err != nil {
-		return errors.Join(nilOr(err), view.Unlink(ctx, to.dir, temporary))
+		return errors.Join(last(err), view.Unlink(ctx, to.dir, temporary))
 	}
 	// rename(2) does nothing where both names are the same file already, and leaves the temporary one.
 	if err := view.Unlink(ctx, to.dir, temporary); err != nil && !errors.Is(err, unix.ENOENT) {
-		return nilOr(err)
+		return last(err)
 	}
 	return nil
 }
-
-func nilOr(err error) error { return pathError(err, smbserver.Last) }
 
 // Remove implements smbserver.File.
 func (f *file) Remove(ctx context.Context) error {
@@ -271,15 +269,15 @@ func (f *file) Remove(ctx context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.at.dir == nil {
-		return pathError(unix.EACCES, smbserver.Last)
+		return last(unix.EACCES)
 	}
 	if err := f.share.same(ctx, n.at, n.linked); err != nil {
 		return err
 	}
 	if f.ref.Type() == unix.S_IFDIR && n.linked == f.ref.ID() {
-		return nilOr(f.share.view.Rmdir(ctx, n.at.dir, n.at.name))
+		return last(f.share.view.Rmdir(ctx, n.at.dir, n.at.name))
 	}
-	return nilOr(f.share.view.Unlink(ctx, n.at.dir, n.at.name))
+	return last(f.share.view.Unlink(ctx, n.at.dir, n.at.name))
 }
 
 // Close implements smbserver.File.

@@ -101,24 +101,25 @@ func (s *Share) Close() error {
 	return err
 }
 
-// pathError translates the Volume's error into the seam's; component overrides what the Volume said where it is not 0.
-func pathError(err error, component smbserver.Component) error {
+// inParent and last translate an error of the Volume into the seam's, with the component that the caller looked at.
+func inParent(err error) error {
+	return &smbserver.PathError{Component: smbserver.Parent, Err: cause(err)}
+}
+
+// last is nil for nil.
+func last(err error) error {
 	if err == nil {
 		return nil
 	}
+	return &smbserver.PathError{Component: smbserver.Last, Err: cause(err)}
+}
+
+// cause is what the Volume wraps with a path of its own.
+func cause(err error) error {
 	if pe, ok := errors.AsType[*uringbackend.PathError](err); ok {
-		err = pe.Err
-		if component == 0 {
-			component = smbserver.Last
-			if pe.Component == uringbackend.Parent {
-				component = smbserver.Parent
-			}
-		}
+		return pe.Err
 	}
-	if component == 0 {
-		component = smbserver.Last
-	}
-	return &smbserver.PathError{Component: component, Err: err}
+	return err
 }
 
 // outside says of a link that leads outside what a client is told: there is nothing.
@@ -141,11 +142,11 @@ func (s *Share) locate(ctx context.Context, name string) (place, error) {
 	}
 	ref, st, err := s.view.Resolve(ctx, dir, true)
 	if err != nil {
-		return place{}, pathError(outside(err), smbserver.Parent)
+		return place{}, inParent(outside(err))
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		ref.Release()
-		return place{}, pathError(unix.ENOTDIR, smbserver.Parent)
+		return place{}, inParent(unix.ENOTDIR)
 	}
 	return place{dir: ref, name: base, path: name}, nil
 }
@@ -186,13 +187,13 @@ func (s *Share) open(ctx context.Context, at place, p smbserver.OpenParams, foll
 	}
 	ref, st, err := s.view.Lookup(ctx, at.dir, at.name)
 	if err != nil {
-		return nil, pathError(err, smbserver.Last)
+		return nil, last(err)
 	}
 	linked := ref.ID() // what the name itself names: a link, where it is one
 	if follow && st.Mode&unix.S_IFMT == unix.S_IFLNK {
 		ref.Release()
 		if ref, _, err = s.view.Resolve(ctx, at.path, true); err != nil {
-			return nil, pathError(outside(err), smbserver.Last)
+			return nil, last(outside(err))
 		}
 	}
 	return s.attach(ctx, at, ref, linked, p)
@@ -205,7 +206,7 @@ func (s *Share) attach(ctx context.Context, at place, ref *uringbackend.Ref, lin
 		h, err := s.data(ctx, ref, p)
 		if err != nil {
 			ref.Release()
-			return nil, pathError(err, smbserver.Last)
+			return nil, last(err)
 		}
 		f.handle = h
 	}
@@ -235,14 +236,14 @@ func (s *Share) data(ctx context.Context, ref *uringbackend.Ref, p smbserver.Ope
 // create takes at where it succeeds.
 func (s *Share) create(ctx context.Context, at place, p smbserver.OpenParams) (*file, error) {
 	if at.dir == nil {
-		return nil, pathError(unix.EEXIST, smbserver.Last)
+		return nil, last(unix.EEXIST)
 	}
 	dos := stored{attributes: p.Attributes & storable}
 	f := &file{share: s}
 	if p.Directory {
 		ref, _, err := s.view.Mkdir(ctx, at.dir, at.name, s.cfg.DirMode, uringbackend.Creds{})
 		if err != nil {
-			return nil, pathError(err, smbserver.Last)
+			return nil, last(err)
 		}
 		f.ref = ref
 	} else {
@@ -252,7 +253,7 @@ func (s *Share) create(ctx context.Context, at place, p smbserver.OpenParams) (*
 		}
 		h, ref, _, err := s.view.Create(ctx, at.dir, at.name, unix.O_RDWR|unix.O_EXCL, mode, uringbackend.Creds{})
 		if err != nil {
-			return nil, pathError(err, smbserver.Last)
+			return nil, last(err)
 		}
 		f.ref, f.handle = ref, h
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -82,10 +83,7 @@ func (t *tcp) SendPayload(ctx context.Context, header []byte, p smbserver.Payloa
 }
 
 // drain moves what one splice can from q to the socket, waiting until it takes something.
-func (t *tcp) drain(ctx context.Context, raw interface {
-	Write(func(uintptr) bool) error
-}, q *pipe, more bool,
-) (n int, err error) {
+func (t *tcp) drain(ctx context.Context, raw syscall.RawConn, q *pipe, more bool) (n int, err error) {
 	flags := unix.SPLICE_F_NONBLOCK | unix.SPLICE_F_MOVE
 	if more {
 		flags |= unix.SPLICE_F_MORE
