@@ -23,6 +23,10 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "e2e needs root: it mounts file systems and changes users")
 		return 1
 	}
+	if _, err := os.Stat("/dev/fuse"); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e needs the fuse module:", err)
+		return 1
+	}
 	for tool, pkg := range map[string]string{"smbclient": "smbclient", "fusermount3": "fuse3", "mkfs.ext4": "e2fsprogs"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			fmt.Fprintf(os.Stderr, "e2e needs %s, from the package %s; run ./setup\n", tool, pkg)

@@ -3,10 +3,7 @@
 package e2e_test
 
 import (
-	"encoding/json"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,18 +23,12 @@ func TestMountSeesServerChanges(t *testing.T) {
 			m := startMount(t, mountOptions{command: "serve", engine: "ring", args: []string{
 				"--coherence", coherence, "--guest", "--listen", "127.0.0.1:0", "--share", "share",
 			}})
-			var ready struct{ Listen string }
-			require.NoError(t, json.Unmarshal(m.child.Ready(), &ready))
-			host, port, err := net.SplitHostPort(ready.Listen)
-			require.NoError(t, err)
-			local := t.TempDir()
+			at, local := endpointOf(t, m.child), t.TempDir()
 			smb := func(commands string) {
 				t.Helper()
-				cmd := exec.Command("smbclient", "//"+host+"/share", "-p", port, "-N", "-c", commands)
-				cmd.Dir = local
-				out, err := cmd.CombinedOutput()
+				out, err := at.smbclient(t, "share", "-N", "-c", "lcd "+local+"; "+commands)
 				require.NoError(t, err, "%s", out)
-				require.NotContains(t, string(out), "NT_STATUS")
+				require.NotContains(t, out, "NT_STATUS")
 			}
 			put := func(name, content string) {
 				t.Helper()

@@ -16,7 +16,7 @@ import (
 // TestMountServesReadsAndWrites: with passthrough, which go-fuse asks for silently when it runs as root, the server would
 // see neither, and no test of our data path would test anything.
 func TestMountServesReadsAndWrites(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		data := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
 		require.NoError(t, os.WriteFile(m.path("f"), data, 0o644))
@@ -52,7 +52,7 @@ func aligned(n int) []byte {
 // TestMountAppendLosesNothing: the kernel sends the offset at which it believes the end to be, and another writer of the
 // backing file has moved it.
 func TestMountAppendLosesNothing(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		for _, coherence := range []string{"strict", "cached"} {
 			t.Run(coherence, func(t *testing.T) {
 				m := startMount(t, mountOptions{engine: engine, args: []string{"--coherence", coherence}})
@@ -118,7 +118,7 @@ func TestMountUnalignedDirect(t *testing.T) {
 
 // TestMountHolesAreThoseOfTheBacking compares SEEK_DATA and SEEK_HOLE on both sides.
 func TestMountHolesAreThoseOfTheBacking(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		f, err := os.Create(m.path("sparse"))
 		require.NoError(t, err)
@@ -149,7 +149,7 @@ func TestMountHolesAreThoseOfTheBacking(t *testing.T) {
 
 // TestMountStrictSeesBackingChanges: what happens on the backing directory shows at the next look.
 func TestMountStrictSeesBackingChanges(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		require.NoError(t, os.WriteFile(m.path("f"), []byte("old content"), 0o644))
 		f, err := os.Open(m.path("f"))
@@ -274,7 +274,7 @@ func TestMountIoctls(t *testing.T) {
 
 // TestMountCopyFileRange: the server copies, also between files.
 func TestMountCopyFileRange(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		data := bytes.Repeat([]byte("copy me "), 100_000)
 		require.NoError(t, os.WriteFile(m.path("src"), data, 0o644))

@@ -26,22 +26,6 @@ import (
 // roleEnv makes this program play a helper process: see play.
 const roleEnv = "URINGFS_E2E_ROLE"
 
-// requireRoot fails a test that cannot do without.
-func requireRoot(t *testing.T) {
-	t.Helper()
-	require.Zero(t, os.Geteuid(), "this test mounts and acts as other users: run it as root")
-	_, err := os.Stat("/dev/fuse")
-	require.NoError(t, err, "this test needs the fuse module")
-}
-
-// eachEngine runs test once per engine.
-func eachEngine(t *testing.T, test func(t *testing.T, engine string)) {
-	t.Helper()
-	for _, engine := range []string{"ring", "syscall"} {
-		t.Run(engine, func(t *testing.T) { test(t, engine) })
-	}
-}
-
 // mounted is a running `uringfs mount`.
 type mounted struct {
 	backing, mnt string
@@ -69,7 +53,6 @@ func mountArgs(o mountOptions) []string {
 // startMount mounts, and takes the mount down at the end of the test: the server must then exit with 0 and without races.
 func startMount(t *testing.T, o mountOptions) *mounted {
 	t.Helper()
-	requireRoot(t)
 	m, err := tryMount(t, o)
 	require.NoError(t, err)
 	return m

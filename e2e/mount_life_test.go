@@ -18,45 +18,58 @@ import (
 	"github.com/uringfs/uringfs/internal/supervise"
 )
 
-// TestMountKilledUnderLoad: after kill -9 of the server its clients are free, the stale mount is explained, and one command
-// of that explanation makes the next start work.
+// TestMountKilledUnderLoad: after kill -9 of the server, alone or with SMB over the same Volume, its clients are free, the stale
+// mount is explained, and one command of that explanation makes the next start work.
 func TestMountKilledUnderLoad(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
-		o := mountOptions{engine: engine, keep: true}
-		m := startMount(t, o)
-		o.backing, o.mnt = m.backing, m.mnt
-		var clients []*supervise.Child
-		for range 4 {
-			clients = append(clients, startRole(t, "load", nil, m.mnt))
-		}
-		require.Eventually(t, func() bool { return m.status(t).Fuse.Ops["WRITE"] > 100 }, 20*time.Second, 20*time.Millisecond)
-		require.Error(t, m.child.Kill())
-
-		for _, c := range clients {
-			select {
-			case <-c.Done():
-			case <-time.After(5 * time.Second):
-				t.Errorf("client %d still runs: %v", c.Pid(), supervise.Uninterruptible(c.Pid()))
-			}
-			assert.Empty(t, supervise.Uninterruptible(c.Pid()))
-		}
-		assert.Empty(t, supervise.Uninterruptible(m.child.Pid()))
-
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		stale, err := supervise.Stale(ctx, m.mnt)
-		require.NoError(t, err)
-		require.True(t, stale, "a killed server leaves its mount behind")
-		_, err = tryMount(t, o)
-		require.ErrorContains(t, err, "is a stale mount")
-		require.ErrorContains(t, err, "fusermount3 -u "+m.mnt)
-		require.ErrorContains(t, err, "umount -l "+m.mnt)
-
-		require.NoError(t, supervise.Unmount(m.mnt))
-		o.keep = false
-		again := startMount(t, o)
-		require.NoError(t, os.WriteFile(again.path("works"), []byte("again"), 0o644))
+	onEngines(t, func(t *testing.T, engine string) {
+		t.Run("mount", func(t *testing.T) { killUnderLoad(t, mountOptions{command: "mount", engine: engine, keep: true}) })
+		t.Run("serve", func(t *testing.T) {
+			killUnderLoad(t, mountOptions{command: "serve", engine: engine, keep: true, args: []string{"--guest", "--listen", "127.0.0.1:0"}})
+		})
 	})
+}
+
+func killUnderLoad(t *testing.T, o mountOptions) {
+	t.Helper()
+	m := startMount(t, o)
+	o.backing, o.mnt = m.backing, m.mnt
+	var clients []*supervise.Child
+	for range 4 {
+		clients = append(clients, startRole(t, "load", nil, m.mnt))
+	}
+	loaded := func() bool { return m.status(t).Fuse.Ops["WRITE"] > 100 }
+	if o.command == "serve" {
+		clients = append(clients, startSMBLoad(t, endpointOf(t, m.child)))
+		mounted := loaded
+		loaded = func() bool { return m.status(t).SMB.Requests["WRITE"] > 10 && mounted() }
+	}
+	require.Eventually(t, loaded, 20*time.Second, 20*time.Millisecond)
+	require.Error(t, m.child.Kill())
+
+	for _, c := range clients {
+		select {
+		case <-c.Done():
+		case <-time.After(5 * time.Second):
+			t.Errorf("client %d still runs: %v", c.Pid(), supervise.Uninterruptible(c.Pid()))
+		}
+		assert.Empty(t, supervise.Uninterruptible(c.Pid()))
+	}
+	assert.Empty(t, supervise.Uninterruptible(m.child.Pid()))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	stale, err := supervise.Stale(ctx, m.mnt)
+	require.NoError(t, err)
+	require.True(t, stale, "a killed server leaves its mount behind")
+	_, err = tryMount(t, o)
+	require.ErrorContains(t, err, "is a stale mount")
+	require.ErrorContains(t, err, "fusermount3 -u "+m.mnt)
+	require.ErrorContains(t, err, "umount -l "+m.mnt)
+
+	require.NoError(t, supervise.Unmount(m.mnt))
+	o.keep = false
+	again := startMount(t, o)
+	require.NoError(t, os.WriteFile(again.path("works"), []byte("again"), 0o644))
 }
 
 // TestMountPausedServerCanBeKilled: clients of a server that does not answer end with it.
@@ -86,7 +99,7 @@ func TestMountPausedServerCanBeKilled(t *testing.T) {
 
 // TestMountEndsAtOnceWhileBusy: SIGTERM takes the mount away although files are open, and loses no byte of a mapping.
 func TestMountEndsAtOnceWhileBusy(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		require.NoError(t, os.WriteFile(m.path("held"), make([]byte, 4096), 0o644))
 		f, err := os.OpenFile(m.path("held"), os.O_RDWR, 0)
@@ -125,7 +138,6 @@ func TestMountUnmountedFromOutside(t *testing.T) {
 
 // TestMountRefusesItself: a mount point within the backing directory, or the reverse, by any path.
 func TestMountRefusesItself(t *testing.T) {
-	requireRoot(t)
 	top := publicDir(t)
 	for _, d := range []string{"data/sub/mnt", "outside/mnt", "bind", "rebind"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(top, d), 0o755))
@@ -171,8 +183,7 @@ func TestMountRefusesItself(t *testing.T) {
 
 // TestMountUnprivileged: through fusermount3, as another user.
 func TestMountUnprivileged(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
-		requireRoot(t)
+	onEngines(t, func(t *testing.T, engine string) {
 		openFuseDevice(t)
 		user, stranger := other(), &syscall.Credential{Uid: 12345, Gid: 12345} // fusermount3 wants a user with a name
 		backing, mnt := publicDir(t), publicDir(t)
@@ -212,7 +223,7 @@ func openFuseDevice(t *testing.T) {
 
 // TestMountFewDescriptors: more nodes than descriptors are no matter, more open files are an error, and it passes.
 func TestMountFewDescriptors(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine, maxFiles: 128})
 		const count = 500
 		name := func(i int) string { return m.path("f" + strconv.Itoa(i)) }
@@ -282,7 +293,7 @@ func TestMountServesNoPathOfItsOwn(t *testing.T) {
 
 // TestMountStress: eight processes at once, each with a directory that must at any time be what it knows it to be.
 func TestMountStress(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		for _, coherence := range []string{"strict", "cached"} {
 			t.Run(coherence, func(t *testing.T) {
 				m := startMount(t, mountOptions{engine: engine, args: []string{"--coherence", coherence}})

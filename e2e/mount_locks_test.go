@@ -17,7 +17,7 @@ import (
 
 // TestMountLocks: POSIX locks between processes, and who holds what.
 func TestMountLocks(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		path := m.path("f")
 		require.NoError(t, os.WriteFile(path, []byte("0123456789"), 0o666))
@@ -58,7 +58,7 @@ func TestMountLocks(t *testing.T) {
 
 // TestMountLockWaitEndsWithTheSignal: a process that waits for a lock dies when it is killed, although nobody unlocks.
 func TestMountLockWaitEndsWithTheSignal(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		path := m.path("f")
 		require.NoError(t, os.WriteFile(path, []byte("0"), 0o666))
@@ -90,7 +90,7 @@ func TestMountLockWaitEndsWithTheSignal(t *testing.T) {
 
 // TestMountFlock: flock(2) locks belong to open files.
 func TestMountFlock(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		require.NoError(t, os.WriteFile(m.path("f"), nil, 0o666))
 		var f [3]*os.File

@@ -20,7 +20,7 @@ import (
 
 // TestMountUnlinkedButOpen: operations by descriptor need no name.
 func TestMountUnlinkedButOpen(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		f, err := os.Create(m.path("f"))
 		require.NoError(t, err)
@@ -63,7 +63,7 @@ func TestMountUnlinkedButOpen(t *testing.T) {
 
 // TestMountBackingRenames: open files and directories, and working directories, follow what is renamed behind the mount.
 func TestMountBackingRenames(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		require.NoError(t, os.MkdirAll(m.path("a/sub"), 0o755))
 		require.NoError(t, os.WriteFile(m.path("a/f"), []byte("content"), 0o644))
@@ -101,7 +101,7 @@ func TestMountBackingRenames(t *testing.T) {
 
 // TestMountTmpfile: a file without a name gets one.
 func TestMountTmpfile(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		m := startMount(t, mountOptions{engine: engine})
 		fd, err := unix.Open(m.mnt, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o640)
 		require.NoError(t, err)
@@ -132,7 +132,7 @@ func TestMountTmpfile(t *testing.T) {
 
 // TestMountLargeDirectory reads 10,000 entries, and again from each position that it was told.
 func TestMountLargeDirectory(t *testing.T) {
-	eachEngine(t, func(t *testing.T, engine string) {
+	onEngines(t, func(t *testing.T, engine string) {
 		for _, coherence := range []string{"strict", "cached"} { // READDIR and READDIRPLUS
 			t.Run(coherence, func(t *testing.T) {
 				m := startMount(t, mountOptions{engine: engine, args: []string{"--coherence", coherence}})

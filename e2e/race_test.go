@@ -7,9 +7,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,14 +108,13 @@ func TestRaceOneCase(t *testing.T) {
 	assert.Empty(t, none)
 }
 
-// TestRaceInterrupted leaves nothing behind: no mount, no loop device, no child.
-func TestRaceInterrupted(t *testing.T) {
-	dir := t.TempDir()
-	before, err := supervise.Mounts()
-	require.NoError(t, err)
-	// The pipe is the only sign of progress that does not wait for the end: a line comes when a cell is done.
+// startRace starts a run in dir and waits until its first cell is done: the line for it is the only sign of progress that does
+// not wait for the end.
+func startRace(t *testing.T, dir string) *exec.Cmd {
+	t.Helper()
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
+	t.Cleanup(func() { r.Close() })
 	cmd := exec.CommandContext(t.Context(), binary, "race", "--json", "--dir", dir)
 	cmd.Stdout = w
 	require.NoError(t, cmd.Start())
@@ -121,11 +123,18 @@ func TestRaceInterrupted(t *testing.T) {
 	line, err := bufio.NewReader(r).ReadString('\n')
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(line, "{"), "%s", line)
+	return cmd
+}
+
+// TestRaceInterrupted leaves nothing behind: no mount, no loop device, no child.
+func TestRaceInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	before, err := supervise.Mounts()
+	require.NoError(t, err)
+	cmd := startRace(t, dir)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
-	err = cmd.Wait()
-	require.NoError(t, r.Close())
 	var exit *exec.ExitError
-	require.ErrorAs(t, err, &exit)
+	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, 130, exit.ExitCode())
 	after, err := supervise.Mounts()
 	require.NoError(t, err)
@@ -133,6 +142,47 @@ func TestRaceInterrupted(t *testing.T) {
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// TestRaceKilled kills the lab itself with a cell under way: its target ends with it, and the next run clears what is left.
+func TestRaceKilled(t *testing.T) {
+	dir := t.TempDir()
+	before, err := supervise.Mounts()
+	require.NoError(t, err)
+	cmd := startRace(t, dir)
+	target := childOf(t, cmd.Process.Pid)
+	require.NoError(t, cmd.Process.Kill())
+	require.Error(t, cmd.Wait())
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(fmt.Sprintf("/proc/%d", target))
+		return os.IsNotExist(err)
+	}, 5*time.Second, 10*time.Millisecond, "the target outlives the lab: %v", supervise.Uninterruptible(target))
+	_, cells, code := race(t, "--dir", dir, "--paths", "copy")
+	require.Zero(t, code)
+	require.NotEmpty(t, cells)
+	after, err := supervise.Mounts()
+	require.NoError(t, err)
+	assert.Len(t, after, len(before))
+	left, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+// childOf is the only child of a process, proc_pid_task_children(5).
+func childOf(t *testing.T, pid int) (child int) {
+	t.Helper()
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	require.NoError(t, err)
+	var found []string
+	for _, file := range tasks {
+		b, err := os.ReadFile(file)
+		require.NoError(t, err)
+		found = append(found, strings.Fields(string(b))...)
+	}
+	require.Len(t, found, 1)
+	child, err = strconv.Atoi(found[0])
+	require.NoError(t, err)
+	return child
 }
 
 // TestCommandLine holds the exit codes and messages of wrong use.

@@ -5,119 +5,21 @@ package e2e_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/cloudsoda/go-smb2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/uringfs/uringfs/internal/ctl"
-	"github.com/uringfs/uringfs/internal/passwd"
 	"github.com/uringfs/uringfs/internal/supervise"
 )
-
-const (
-	user   = "ann"
-	secret = "s3cret"
-)
-
-// engines are what every test of the server runs on.
-var engines = []string{"ring", "syscall"}
-
-// smbServer is a child `uringfs smb` over a directory of its own.
-type smbServer struct {
-	child *supervise.Child
-	dir   string // what it serves
-	host  string
-	port  string
-	ctl   string
-}
-
-// startSMB serves a fresh directory; the test fails if the server has logged a bug, a data race, or a fallback.
-func startSMB(t *testing.T, engine string, args ...string) *smbServer {
-	t.Helper()
-	dir := t.TempDir()
-	users := filepath.Join(t.TempDir(), "users")
-	require.NoError(t, passwd.Set(users, user, secret))
-	args = append([]string{"smb", dir, "--listen", "127.0.0.1:0", "--share", "share", "--passwd-file", users, "--engine", engine}, args...)
-	child, err := supervise.Start(t.Context(), supervise.Command{Path: binary, Args: args, Stderr: os.Stderr})
-	require.NoError(t, err)
-	var ready struct{ Listen, Ctl string }
-	require.NoError(t, json.Unmarshal(child.Ready(), &ready))
-	host, port, err := net.SplitHostPort(ready.Listen)
-	require.NoError(t, err)
-	s := &smbServer{child: child, dir: dir, host: host, port: port, ctl: ready.Ctl}
-	t.Cleanup(func() {
-		st, err := ctl.Get(context.Background(), s.ctl)
-		if assert.NoError(t, err, "the server is gone: %s", child.Stderr()) {
-			assert.Zero(t, st.SMB.Panics)
-			assert.Equal(t, engine, st.Engine.Name)
-			assert.Empty(t, st.Engine.Fallbacks)
-			if engine == "ring" {
-				assert.Positive(t, st.Engine.Ring["statx"], "nothing went through the ring")
-			}
-		}
-		require.NoError(t, child.Stop(context.Background()), "%s", child.Stderr())
-	})
-	return s
-}
-
-func (s *smbServer) status(t *testing.T) ctl.Status {
-	t.Helper()
-	st, err := ctl.Get(t.Context(), s.ctl)
-	require.NoError(t, err)
-	return st
-}
-
-// smbclient runs commands in one session and returns what it printed.
-func (s *smbServer) smbclient(t *testing.T, commands string, args ...string) (string, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
-	defer cancel()
-	args = append([]string{"//" + s.host + "/share", "-s", "/dev/null", "-p", s.port, "-U", user + "%" + secret, "-c", commands}, args...)
-	out, err := exec.CommandContext(ctx, "smbclient", args...).CombinedOutput()
-	return string(out), err
-}
-
-func (s *smbServer) ok(t *testing.T, commands string, args ...string) string {
-	t.Helper()
-	out, err := s.smbclient(t, commands, args...)
-	require.NoError(t, err, "%s: %s", commands, out)
-	require.NotContains(t, out, "NT_STATUS_", "%s: %s", commands, out)
-	return out
-}
-
-// pattern is n bytes that depend on their place.
-func pattern(n int) []byte {
-	b := make([]byte, n)
-	x := uint32(2463534242)
-	for i := range b {
-		x ^= x << 13
-		x ^= x >> 17
-		x ^= x << 5
-		b[i] = byte(x)
-	}
-	return b
-}
-
-func onEngines(t *testing.T, test func(t *testing.T, engine string)) {
-	t.Helper()
-	for _, engine := range engines {
-		t.Run(engine, func(t *testing.T) { test(t, engine) })
-	}
-}
 
 func TestSmbclientPutGet(t *testing.T) {
 	onEngines(t, func(t *testing.T, engine string) {
@@ -261,29 +163,14 @@ func TestSmbclientRefusals(t *testing.T) {
 		"unknown share":  {user + "%" + secret, "other", "NT_STATUS_BAD_NETWORK_NAME"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out, err := exec.CommandContext(t.Context(), "smbclient", "//"+s.host+"/"+c.share, "-s", "/dev/null", "-p", s.port, "-U", c.login, "-c", "ls").CombinedOutput()
+			out, err := s.at.smbclient(t, c.share, "-U", c.login, "-c", "ls")
 			require.Error(t, err)
-			assert.Contains(t, string(out), c.want)
+			assert.Contains(t, out, c.want)
 		})
 	}
-	out, err := exec.CommandContext(t.Context(), "smbclient", "-L", "//"+s.host, "-s", "/dev/null", "-p", s.port, "-U", user+"%"+secret, "-g").CombinedOutput()
+	out, err := s.smbclient(t, "exit", "-L", s.at.host, "-g")
 	require.NoError(t, err, "%s", out)
-	assert.Contains(t, string(out), "Disk|share|")
-}
-
-// dial logs a go-smb2 client in.
-func (s *smbServer) dial(t *testing.T, sign bool) *smb2.Session {
-	t.Helper()
-	c, err := net.Dial("tcp", net.JoinHostPort(s.host, s.port))
-	require.NoError(t, err)
-	d := &smb2.Dialer{
-		Initiator:  &smb2.NTLMInitiator{User: user, Password: secret},
-		Negotiator: smb2.Negotiator{RequireMessageSigning: sign},
-	}
-	session, err := d.DialConn(t.Context(), c, net.JoinHostPort(s.host, s.port))
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = c.Close() }) // a second Logoff would wait for ever; the test may have done the first
-	return session
+	assert.Contains(t, out, "Disk|share|")
 }
 
 func TestGoSMB2(t *testing.T) {
@@ -468,32 +355,30 @@ func TestSymlinksStayInside(t *testing.T) {
 // port.
 func TestKillUnderLoad(t *testing.T) {
 	dir := t.TempDir()
-	start := func(port string) (*supervise.Child, string) {
+	start := func(port string) *supervise.Child {
 		child, err := supervise.Start(t.Context(), supervise.Command{
 			Path: binary, Args: []string{"smb", dir, "--guest", "--listen", "127.0.0.1:" + port}, Stderr: os.Stderr,
 		})
 		require.NoError(t, err)
-		var ready struct{ Listen string }
-		require.NoError(t, json.Unmarshal(child.Ready(), &ready))
-		_, p, err := net.SplitHostPort(ready.Listen)
-		require.NoError(t, err)
-		return child, p
+		return child
 	}
-	child, port := start("0")
-	local := filepath.Join(t.TempDir(), "up")
-	require.NoError(t, os.WriteFile(local, pattern(64<<20), 0o600))
-	client := exec.CommandContext(t.Context(), "smbclient", "//127.0.0.1/share", "-s", "/dev/null", "-p", port, "-N",
-		"-c", strings.Repeat("put "+local+" f; ", 20))
-	require.NoError(t, client.Start())
+	child := start("0")
+	at := endpointOf(t, child)
+	client := startSMBLoad(t, at)
 	require.Eventually(t, func() bool {
-		st, err := os.Stat(filepath.Join(dir, "f"))
+		st, err := os.Stat(filepath.Join(dir, "load"))
 		return err == nil && st.Size() > 1<<20
 	}, 30*time.Second, time.Millisecond)
 	require.ErrorContains(t, child.Kill(), "killed")
-	_ = client.Wait() // smbclient reports the lost connection on its output, not always by its status
-	assert.Empty(t, supervise.Uninterruptible(child.Pid()))
-	again, _ := start(port)
+	select {
+	case <-client.Done():
+	case <-time.After(5 * time.Second):
+		t.Errorf("smbclient %d still runs", client.Pid())
+	}
+	for _, c := range []*supervise.Child{child, client} {
+		assert.Empty(t, supervise.Uninterruptible(c.Pid()))
+	}
+	again := start(at.port)
+	require.Equal(t, at, endpointOf(t, again))
 	require.NoError(t, again.Stop(context.Background()))
-	_, err := strconv.Atoi(port)
-	require.NoError(t, err)
 }
