@@ -81,6 +81,12 @@ func TestRaceTable(t *testing.T) {
 			}
 			assert.Len(t, changed, 3, "mount, backing and smb: %v", changed)
 			for _, m := range raw {
+				for _, name := range []string{
+					"case", "target", "path", "plan", "fs", "cache", "size", "mutator", "mutation", "window", "claim", "verdict", "expect",
+					"pages", "proof", "attempts", "seed", "times",
+				} {
+					require.Contains(t, m, name, "scripts read it")
+				}
 				for _, varies := range []string{"times", "proof", "attempts"} {
 					delete(m, varies)
 				}

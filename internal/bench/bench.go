@@ -43,12 +43,12 @@ type Line struct {
 	Goal      float64           `json:"goal"`
 	Better    Better            `json:"better"`
 	Unit      string            `json:"unit"`
-	FS        string            `json:"fs,omitempty"`
-	Cache     string            `json:"cache,omitempty"`
-	PlanShare *float64          `json:"plan_share,omitempty"` // part of the bytes that the named path served
+	FS        string            `json:"fs"`
+	Cache     string            `json:"cache"`
+	PlanShare *float64          `json:"plan_share"` // part of the bytes that the named path served
 	Kernel    string            `json:"kernel"`
 	Peers     map[string]string `json:"peers,omitempty"` // version and configuration of what B is
-	Error     string            `json:"error,omitempty"`
+	Error     string            `json:"error"`
 }
 
 // Met says whether the line's goal is reached.

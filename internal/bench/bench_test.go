@@ -32,6 +32,13 @@ func TestHotReadLine(t *testing.T) {
 	require.NoError(t, err)
 	var l bench.Line
 	require.NoError(t, json.Unmarshal(out.Bytes(), &l))
+	var fields map[string]any
+	require.NoError(t, json.Unmarshal(out.Bytes(), &fields))
+	for _, name := range []string{
+		"name", "metric", "a", "b", "ratio", "low", "high", "n", "goal", "better", "fs", "cache", "plan_share", "kernel", "error",
+	} {
+		assert.Contains(t, fields, name, "scripts read it")
+	}
 	assert.Equal(t, "ring/hot-4k-ring", l.Name)
 	assert.Equal(t, bench.MinRounds, l.N, "fewer rounds than the least are not a measurement")
 	assert.Empty(t, l.Error)
