@@ -132,7 +132,7 @@ func (m *mounted) under(name string) string { return filepath.Join(m.backing, na
 // publicDir is a fresh directory that other users can reach, unlike those of t.TempDir.
 func publicDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "uringfs-mount-")
+	dir, err := os.MkdirTemp("", "uringfs-mount-") //nolint:usetesting // those of t.TempDir are closed to other users
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o777))
 	t.Cleanup(func() {
@@ -199,7 +199,7 @@ func other() *syscall.Credential { return &syscall.Credential{Uid: 65534, Gid: 6
 // sayReady is the ready line of a helper.
 func sayReady(what string) {
 	b, _ := json.Marshal(what) //nolint:errchkjson // a string always has a JSON form
-	fmt.Printf("ready %s\n", b)
+	fmt.Fprintf(os.Stdout, "ready %s\n", b)
 }
 
 // errnoName is how a helper reports an errno.

@@ -19,13 +19,13 @@ import (
 type Coherence string
 
 const (
-	// CoherenceStrict: names and attributes are asked for again at each use, pages when size or time have changed. Whatever happens
+	// CoherenceStrict means that names and attributes are asked for again at each use, pages when size or time have changed. Whatever happens
 	// on the backing directory shows at once, except through mappings that exist already. The default.
 	CoherenceStrict Coherence = "strict"
-	// CoherenceServer: everything is cached until the Volume reports a change by another room of this process (SMB), which is
+	// CoherenceServer means that everything is cached until the Volume reports a change by another room of this process (SMB), which is
 	// then passed on. Changes that other programs make on the backing directory may stay unseen.
 	CoherenceServer Coherence = "server"
-	// CoherenceCached: names and attributes are believed for a second.
+	// CoherenceCached means that names and attributes are believed for a second.
 	CoherenceCached Coherence = "cached"
 )
 

@@ -52,11 +52,12 @@ func caller(node uint64) fuse.InHeader {
 	return h
 }
 
-func create(t *testing.T, fs *rawFS, name string, flags int) *fuse.CreateOut {
+// create makes the file f.
+func create(t *testing.T, fs *rawFS, flags int) *fuse.CreateOut {
 	t.Helper()
 	out := new(fuse.CreateOut)
 	in := &fuse.CreateIn{InHeader: caller(fuse.FUSE_ROOT_ID), Flags: uint32(flags), Mode: unix.S_IFREG | 0o666, Umask: 0o022}
-	require.Equal(t, fuse.OK, fs.Create(nil, in, name, out))
+	require.Equal(t, fuse.OK, fs.Create(nil, in, "f", out))
 	return out
 }
 
@@ -66,7 +67,7 @@ func write(fs *rawFS, out *fuse.CreateOut, off uint64, data string, flags uint32
 
 func TestRawCreateWriteRead(t *testing.T) {
 	fs, dir := newRaw(t)
-	out := create(t, fs, "f", unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NONBLOCK)
+	out := create(t, fs, unix.O_RDWR|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NONBLOCK)
 	assert.EqualValues(t, unix.S_IFREG|0o644, out.Mode, "the request's umask is applied")
 	n, code := write(fs, out, 5, "hello", 0)
 	require.Equal(t, fuse.OK, code)
@@ -100,7 +101,7 @@ func TestRawCreateWriteRead(t *testing.T) {
 // TestRawAppendAndPageWriteback: an appending handle appends, but not pages of a mapping.
 func TestRawAppendAndPageWriteback(t *testing.T) {
 	fs, dir := newRaw(t)
-	out := create(t, fs, "f", unix.O_RDWR|unix.O_APPEND)
+	out := create(t, fs, unix.O_RDWR|unix.O_APPEND)
 	for range 2 {
 		_, code := write(fs, out, 0, "abcd", 0)
 		require.Equal(t, fuse.OK, code)
@@ -268,7 +269,7 @@ func TestRawReadDirPlusCountsLookups(t *testing.T) {
 // TestRawLockWaitIsInterrupted: the request's interruption ends the wait with EINTR.
 func TestRawLockWaitIsInterrupted(t *testing.T) {
 	fs, _ := newRaw(t)
-	out := create(t, fs, "f", unix.O_RDWR)
+	out := create(t, fs, unix.O_RDWR)
 	lk := func(owner uint64, typ uint32) *fuse.LkIn {
 		return &fuse.LkIn{Fh: out.Fh, Owner: owner, Lk: fuse.FileLock{Typ: typ, Start: 10, End: 19, Pid: uint32(owner)}}
 	}
@@ -299,7 +300,7 @@ func TestRawLockWaitIsInterrupted(t *testing.T) {
 
 func TestRawIoctl(t *testing.T) {
 	fs, _ := newRaw(t)
-	out := create(t, fs, "f", unix.O_RDWR)
+	out := create(t, fs, unix.O_RDWR)
 	buf := bytes.Repeat([]byte{0xff}, 4)
 	code := fs.Ioctl(nil, &fuse.IoctlIn{Fh: out.Fh, Cmd: unix.FS_IOC_GETFLAGS, OutSize: 4}, nil, nil, buf)
 	if code == fuse.Status(unix.ENOTTY) || code == fuse.Status(unix.EOPNOTSUPP) {

@@ -51,7 +51,7 @@ func parseCreateContexts(list []smb2.CreateContext) (createContexts, error) {
 			return c, smb2.StatusInvalidParameter
 		}
 		c.allocation = int64(binary.LittleEndian.Uint64(data))
-		if c.allocation < 0 {
+		if c.allocation < 0 { // a size past 2^63
 			return c, smb2.StatusInvalidParameter
 		}
 	}

@@ -43,7 +43,7 @@ func BenchmarkReadAt(b *testing.B) {
 			require.NoError(b, err)
 			for _, c := range []struct {
 				name string
-				ctx  context.Context
+				ctx  context.Context //nolint:containedctx // a row of a table
 			}{{"", context.Background()}, {"/ctx=cancellable", cancellable}} {
 				b.Run(fmt.Sprintf("engine=%s/size=%d%s", name, size, c.name), func(b *testing.B) {
 					b.SetBytes(int64(size))

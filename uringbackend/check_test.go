@@ -32,7 +32,7 @@ func TestVerbTableIsComplete(t *testing.T) {
 		if v.ring.absent == "" {
 			assert.NotNil(t, v.ring.prep, "%s has no ring half and does not say so", v.name)
 			assert.NotZero(t, v.ring.opcode, "%s has no opcode", v.name)
-			assert.NotEmpty(t, (&Features{}).ringAbilityName(k), "%s: no ability says whether the kernel has its opcode", v.name)
+			assert.NotEmpty(t, ringAbilityName(&Features{}, k), "%s: no ability says whether the kernel has its opcode", v.name)
 		} else {
 			assert.Nil(t, v.ring.prep, "%s has a ring half and says it has not", v.name)
 		}
@@ -49,11 +49,11 @@ func (v verb) comparable() verb {
 }
 
 // ringAbilityName finds the row that ringAbility takes its answer from.
-func (f *Features) ringAbilityName(k Kind) string {
+func ringAbilityName(f *Features, k Kind) string {
 	for _, a := range abilities {
 		g := *f
 		a.of(&g).Answer = Yes
-		if g.ringAbility(k).Answer == Yes {
+		if ringAbility(&g, k).Answer == Yes {
 			return a.name
 		}
 	}

@@ -133,7 +133,7 @@ func (f Features) Rows() iter.Seq[AbilityRow] {
 }
 
 // ringAbility is the ability behind a verb's ring half.
-func (f *Features) ringAbility(k Kind) Ability {
+func ringAbility(f *Features, k Kind) Ability {
 	switch k {
 	case KindReadAt:
 		return f.OpRead

@@ -175,7 +175,7 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOption
 			flags |= unix.RWF_APPEND
 		}
 		off = 0
-		c, _, err = h.v.beginTail(ctx, h.fd, h.origin, h.ref.id, ChangeAppend, math.MaxInt64)
+		c, err = h.v.beginTail(ctx, h.fd, h.origin, h.ref.id, ChangeAppend, math.MaxInt64)
 	case off < 0:
 		return 0, unix.EINVAL
 	default:

@@ -48,7 +48,7 @@ func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
 	}
 	e := &ringEngine{stats: st, calls: newSyscalls(f, st, cfg)}
 	for k := kindInvalid + 1; k < kinds; k++ {
-		e.onRing[k] = verbs[k].ring.absent == "" && f.ringAbility(k).Answer == Yes
+		e.onRing[k] = verbs[k].ring.absent == "" && ringAbility(f, k).Answer == Yes
 	}
 	var err error
 	if e.pool, err = newRingPool(st, cfg); err != nil {

@@ -162,7 +162,7 @@ func (t target) truncate(ctx context.Context, size int64) error {
 		defer t.v.closeFD(w)
 		fd = w
 	}
-	c, _, err := t.v.beginTail(ctx, fd, t.origin, t.id, ChangeTruncate, size)
+	c, err := t.v.beginTail(ctx, fd, t.origin, t.id, ChangeTruncate, size)
 	if err != nil {
 		return err
 	}
@@ -173,23 +173,23 @@ func (t target) truncate(ctx context.Context, size int64) error {
 
 // beginTail holds [min(at, size), ∞): what setting the length to at, or (at infinite) appending, changes. The file
 // may shrink before the hold is had; then what was held is not enough and the hold is taken again.
-func (v *Volume) beginTail(ctx context.Context, fd int, origin Origin, id FileID, kind ChangeKind, at int64) (*Change, int64, error) {
+func (v *Volume) beginTail(ctx context.Context, fd int, origin Origin, id FileID, kind ChangeKind, at int64) (*Change, error) {
 	stx := new(unix.Statx_t)
 	if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	for {
 		from := min(at, int64(stx.Size))
 		c, err := v.BeginChange(ctx, origin, id, kind, Range{from, -1})
 		if err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx); err != nil {
 			c.End(err)
-			return nil, 0, err
+			return nil, err
 		}
 		if int64(stx.Size) >= from {
-			return c, int64(stx.Size), nil
+			return c, nil
 		}
 		c.End(unix.EAGAIN)
 	}

@@ -34,12 +34,12 @@ func directoryClasses() []fscc.InfoClass {
 	}
 }
 
-func listing(t testing.TB, class fscc.InfoClass, entries []fscc.DirEntry) []byte {
-	t.Helper()
+func listing(tb testing.TB, class fscc.InfoClass, entries []fscc.DirEntry) []byte {
+	tb.Helper()
 	w, err := fscc.NewDirWriter(nil, class, 1<<24, false)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	for i := range entries {
-		require.True(t, w.Add(&entries[i]))
+		require.True(tb, w.Add(&entries[i]))
 	}
 	return w.Bytes()
 }

@@ -361,7 +361,7 @@ type PipeLocalInfo struct {
 	End                 uint32
 }
 
-func (i *PipeLocalInfo) fields() [10]*uint32 {
+func pipeLocalFields(i *PipeLocalInfo) [10]*uint32 {
 	return [...]*uint32{
 		&i.Type, &i.Configuration, &i.MaximumInstances, &i.CurrentInstances, &i.InboundQuota,
 		&i.ReadDataAvailable, &i.OutboundQuota, &i.WriteQuotaAvailable, &i.State, &i.End,
@@ -374,7 +374,7 @@ func ParsePipeLocalInfo(b []byte) (PipeLocalInfo, error) {
 		return PipeLocalInfo{}, err
 	}
 	var i PipeLocalInfo
-	for n, f := range i.fields() {
+	for n, f := range pipeLocalFields(&i) {
 		*f = le.Uint32(b[4*n:])
 	}
 	return i, nil
@@ -382,7 +382,7 @@ func ParsePipeLocalInfo(b []byte) (PipeLocalInfo, error) {
 
 // Append appends the 40 bytes of the class.
 func (i PipeLocalInfo) Append(b []byte) []byte {
-	for _, f := range i.fields() {
+	for _, f := range pipeLocalFields(&i) {
 		b = le.AppendUint32(b, *f)
 	}
 	return b

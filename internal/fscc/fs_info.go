@@ -195,7 +195,7 @@ type FSSectorSizeInfo struct {
 	ByteOffsetForPartitionAlignment uint32
 }
 
-func (i *FSSectorSizeInfo) fields() [7]*uint32 {
+func sectorSizeFields(i *FSSectorSizeInfo) [7]*uint32 {
 	return [...]*uint32{
 		&i.LogicalBytesPerSector, &i.PhysicalBytesPerSectorAtomicity, &i.PhysicalBytesPerSectorPerf, &i.EffectivePhysicalBytesPerSector,
 		&i.Flags, &i.ByteOffsetForSectorAlignment, &i.ByteOffsetForPartitionAlignment,
@@ -208,7 +208,7 @@ func ParseFSSectorSizeInfo(b []byte) (FSSectorSizeInfo, error) {
 		return FSSectorSizeInfo{}, err
 	}
 	var i FSSectorSizeInfo
-	for n, f := range i.fields() {
+	for n, f := range sectorSizeFields(&i) {
 		*f = le.Uint32(b[4*n:])
 	}
 	return i, nil
@@ -216,7 +216,7 @@ func ParseFSSectorSizeInfo(b []byte) (FSSectorSizeInfo, error) {
 
 // Append appends the 28 bytes of the class.
 func (i FSSectorSizeInfo) Append(b []byte) []byte {
-	for _, f := range i.fields() {
+	for _, f := range sectorSizeFields(&i) {
 		b = le.AppendUint32(b, *f)
 	}
 	return b

@@ -34,7 +34,7 @@ func ParseAuthenticate(msg []byte) (Authenticate, error) {
 	}
 	a := Authenticate{Flags: Flags(binary.LittleEndian.Uint32(msg[60:]))}
 	payload := uint64(len(msg))
-	for _, f := range a.fields() {
+	for _, f := range authFields(&a) {
 		data, err := region(msg, f.at, authFixed)
 		if err != nil {
 			return Authenticate{}, err
@@ -58,8 +58,8 @@ type authField struct {
 	data *[]byte
 }
 
-// fields lists the regions in the order in which Windows lays them out.
-func (a *Authenticate) fields() [6]authField {
+// authFields lists the regions in the order in which Windows lays them out.
+func authFields(a *Authenticate) [6]authField {
 	return [6]authField{
 		{28, &a.Domain},
 		{36, &a.User},
@@ -84,7 +84,7 @@ func (a Authenticate) Append(b []byte) []byte {
 	if a.HasMIC {
 		b = append(b, a.MIC[:]...)
 	}
-	for _, f := range a.fields() {
+	for _, f := range authFields(&a) {
 		b = appendRegion(b, start, f.at, *f.data)
 	}
 	return b

@@ -14,7 +14,7 @@ import (
 // UTF-8 count as U+FFFD.
 func NTHash(password string) (hash [16]byte) {
 	h := md4.New()
-	h.Write(appendUTF16(nil, password))
+	h.Write(encodeUTF16(password))
 	h.Sum(hash[:0])
 	return hash
 }

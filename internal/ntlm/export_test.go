@@ -16,5 +16,5 @@ func (m *MIC) Seal(msg []byte) []byte {
 
 // NTOWFv2 is the NTLMv2 hash for names given as text.
 func NTOWFv2(ntHash [16]byte, user, domain string) [16]byte {
-	return ntowfv2(ntHash, appendUTF16(nil, user), appendUTF16(nil, domain))
+	return ntowfv2(ntHash, encodeUTF16(user), encodeUTF16(domain))
 }

@@ -223,9 +223,10 @@ func TestGoldenCapturedAnonymous(t *testing.T) {
 }
 
 // noLookup is for logins that must not get as far as an account.
-func noLookup(t testing.TB) ntlm.Lookup {
+func noLookup(tb testing.TB) ntlm.Lookup {
+	tb.Helper()
 	return func(user, domain string) ([16]byte, bool) {
-		t.Errorf("lookup of %q in %q", user, domain)
+		tb.Errorf("lookup of %q in %q", user, domain)
 		return [16]byte{}, false
 	}
 }

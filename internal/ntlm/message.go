@@ -114,8 +114,9 @@ func appendRegion(b []byte, start, at int, data []byte) []byte {
 	return append(b, data...)
 }
 
-// appendUTF16 appends s as UTF-16LE.
-func appendUTF16(b []byte, s string) []byte {
+// encodeUTF16 is s as UTF-16LE.
+func encodeUTF16(s string) []byte {
+	b := make([]byte, 0, 2*len(s))
 	for _, r := range s {
 		if r1, r2 := utf16.EncodeRune(r); r1 != unicode.ReplacementChar {
 			b = binary.LittleEndian.AppendUint16(b, uint16(r1)) // #nosec G115 -- a surrogate
@@ -126,9 +127,9 @@ func appendUTF16(b []byte, s string) []byte {
 	return b
 }
 
-// encodeName is appendUTF16 for a configured name, with its bound.
+// encodeName is encodeUTF16 for a configured name, with its bound.
 func encodeName(s string) ([]byte, error) {
-	b := appendUTF16(nil, s)
+	b := encodeUTF16(s)
 	if len(b) > 2*maxNameUnits {
 		return nil, fmt.Errorf("%w: %d UTF-16 units", ErrTooLong, len(b)/2)
 	}

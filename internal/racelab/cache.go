@@ -109,12 +109,12 @@ func folioUnder(f *os.File, payload span) (Folio, error) {
 	}
 	flagsFile, err := os.Open("/proc/kpageflags")
 	if err != nil {
-		return FolioUnknown, nil
+		return FolioUnknown, nil // not allowed to look is an answer
 	}
 	defer flagsFile.Close()
 	pagemap, err := os.Open("/proc/self/pagemap")
 	if err != nil {
-		return FolioUnknown, nil
+		return FolioUnknown, nil // as above
 	}
 	defer pagemap.Close()
 
@@ -137,7 +137,7 @@ func folioUnder(f *os.File, payload span) (Folio, error) {
 			return FolioUnknown, nil // hidden from this process
 		}
 		if _, err := flagsFile.ReadAt(entry, int64(pfn)*8); err != nil { // #nosec G115 -- 55 bits
-			return FolioUnknown, nil
+			return FolioUnknown, nil // as above
 		}
 		pfns, flags = append(pfns, pfn), append(flags, binary.NativeEndian.Uint64(entry))
 	}

@@ -281,7 +281,6 @@ func clearMounts(dir string) error {
 		return fmt.Errorf("mounts: %w", err)
 	}
 	for _, m := range slices.Backward(mounts) {
-
 		if !strings.HasPrefix(m.Point, dir+"/") {
 			continue
 		}

@@ -13,34 +13,34 @@ import (
 )
 
 // ioctlInput and ioctlOutput return the buffer inside a recorded IOCTL.
-func ioctlInput(t testing.TB, name string) []byte {
-	t.Helper()
-	r, err := smb2.ParseIoctlRequest(wire(t, name))
-	require.NoError(t, err)
+func ioctlInput(tb testing.TB, name string) []byte {
+	tb.Helper()
+	r, err := smb2.ParseIoctlRequest(wire(tb, name))
+	require.NoError(tb, err)
 	return r.Input
 }
 
-func ioctlOutput(t testing.TB, name string) []byte {
-	t.Helper()
-	r, err := smb2.ParseIoctlResponse(wire(t, name))
-	require.NoError(t, err)
+func ioctlOutput(tb testing.TB, name string) []byte {
+	tb.Helper()
+	r, err := smb2.ParseIoctlResponse(wire(tb, name))
+	require.NoError(tb, err)
 	return r.Output
 }
 
 // negotiateContext returns the data of a context of a recorded NEGOTIATE.
-func negotiateContext(t testing.TB, name string, kind smb2.NegotiateContextType) []byte {
-	t.Helper()
-	msg := wire(t, name)
+func negotiateContext(tb testing.TB, name string, kind smb2.NegotiateContextType) []byte {
+	tb.Helper()
+	msg := wire(tb, name)
 	h, err := smb2.ParseHeader(msg)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var list []smb2.NegotiateContext
 	if h.IsResponse() {
 		r, err := smb2.ParseNegotiateResponse(msg)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		list = r.Contexts
 	} else {
 		r, err := smb2.ParseNegotiateRequest(msg)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		list = r.Contexts
 	}
 	for _, c := range list {
@@ -48,28 +48,28 @@ func negotiateContext(t testing.TB, name string, kind smb2.NegotiateContextType)
 			return c.Data
 		}
 	}
-	require.Fail(t, "no such context", "%s %d", name, kind)
+	require.Fail(tb, "no such context", "%s %d", name, kind)
 	return nil
 }
 
 // createContext returns the data of a create context of a recorded CREATE.
-func createContext(t testing.TB, name, context string) []byte {
-	t.Helper()
-	msg := wire(t, name)
+func createContext(tb testing.TB, name, context string) []byte {
+	tb.Helper()
+	msg := wire(tb, name)
 	h, err := smb2.ParseHeader(msg)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var list []smb2.CreateContext
 	if h.IsResponse() {
 		r, err := smb2.ParseCreateResponse(msg)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		list = r.Contexts
 	} else {
 		r, err := smb2.ParseCreateRequest(msg)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		list = r.Contexts
 	}
 	data, ok := smb2.FindContext(list, context)
-	require.True(t, ok, context)
+	require.True(tb, ok, context)
 	return data
 }
 

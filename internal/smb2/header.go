@@ -89,8 +89,11 @@ type Header struct {
 // ChannelSequence returns the ChannelSequence of a request of dialect 3.x.
 func (h Header) ChannelSequence() uint16 { return uint16(h.Status & 0xFFFF) }
 
-// SetChannelSequence puts seq where a request of dialect 3.x has it.
-func (h *Header) SetChannelSequence(seq uint16) { h.Status = Status(seq) }
+// WithChannelSequence returns h with seq where a request of dialect 3.x has it.
+func (h Header) WithChannelSequence(seq uint16) Header {
+	h.Status = Status(seq)
+	return h
+}
 
 // IsResponse tells whether FlagServerToRedir is set.
 func (h Header) IsResponse() bool { return h.Flags.Has(FlagServerToRedir) }

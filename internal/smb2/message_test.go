@@ -33,7 +33,7 @@ func TestGoldenHeader(t *testing.T) {
 	assert.Equal(t, async[:smb2.HeaderLen], h.Append(nil))
 	assert.True(t, h.IsResponse())
 
-	h.SetChannelSequence(0x1234)
+	h = h.WithChannelSequence(0x1234)
 	assert.Equal(t, uint16(0x1234), h.ChannelSequence())
 }
 

@@ -1,6 +1,6 @@
 package smb2
 
-// Flags of a SESSION_SETUP request.
+// SessionSetupBinding is a flag of a SESSION_SETUP request: it binds another channel to the session.
 const SessionSetupBinding uint8 = 0x01
 
 // SessionFlags are the flags of a SESSION_SETUP response.

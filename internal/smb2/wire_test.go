@@ -19,10 +19,10 @@ type appender interface{ Append(b []byte) []byte }
 
 // wire returns one recorded message of testdata/wire: a commented hex dump, one frame without its transport header. The
 // comments say who sent it to whom.
-func wire(t testing.TB, name string) []byte {
-	t.Helper()
+func wire(tb testing.TB, name string) []byte {
+	tb.Helper()
 	text, err := os.ReadFile(filepath.Join("testdata", "wire", name+".hex"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	var msg []byte
 	for line := range strings.Lines(string(text)) {
 		if strings.HasPrefix(line, "#") {
@@ -31,18 +31,18 @@ func wire(t testing.TB, name string) []byte {
 		_, line, _ = strings.Cut(line, "  ") // the offset
 		line, _, _ = strings.Cut(line, "|")  // the characters
 		b, err := hex.DecodeString(strings.ReplaceAll(strings.TrimSpace(line), " ", ""))
-		require.NoError(t, err, "%s: %s", name, line)
+		require.NoError(tb, err, "%s: %s", name, line)
 		msg = append(msg, b...)
 	}
-	require.NotEmpty(t, msg, name)
+	require.NotEmpty(tb, msg, name)
 	return msg
 }
 
 // wireNames lists the recorded messages whose names begin with prefix.
-func wireNames(t testing.TB, prefix string) []string {
-	t.Helper()
+func wireNames(tb testing.TB, prefix string) []string {
+	tb.Helper()
 	files, err := filepath.Glob(filepath.Join("testdata", "wire", prefix+"*.hex"))
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	for i, f := range files {
 		files[i] = strings.TrimSuffix(filepath.Base(f), ".hex")
 	}
@@ -50,8 +50,8 @@ func wireNames(t testing.TB, prefix string) []string {
 }
 
 // elements cuts a message into its compound elements; what is not SMB2 stays whole.
-func elements(t testing.TB, msg []byte) [][]byte {
-	t.Helper()
+func elements(tb testing.TB, msg []byte) [][]byte {
+	tb.Helper()
 	if smb2.ProtocolOf(msg) != smb2.ProtocolSMB2 {
 		return [][]byte{msg}
 	}
@@ -60,7 +60,7 @@ func elements(t testing.TB, msg []byte) [][]byte {
 		var element []byte
 		var err error
 		element, rest, err = smb2.NextInCompound(rest)
-		require.NoError(t, err)
+		require.NoError(tb, err)
 		list = append(list, element)
 	}
 	return list

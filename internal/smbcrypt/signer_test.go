@@ -79,11 +79,11 @@ func algorithms() []smbcrypt.SigningAlg {
 	return []smbcrypt.SigningAlg{smbcrypt.HMACSHA256, smbcrypt.AESCMAC, smbcrypt.AESGMAC}
 }
 
-func newSigner(t testing.TB, alg smbcrypt.SigningAlg, key []byte) *smbcrypt.Signer {
-	t.Helper()
+func newSigner(tb testing.TB, alg smbcrypt.SigningAlg, key []byte) *smbcrypt.Signer {
+	tb.Helper()
 	s, err := smbcrypt.NewSigner(alg, key)
-	require.NoError(t, err)
-	require.Equal(t, alg, s.Alg())
+	require.NoError(tb, err)
+	require.Equal(tb, alg, s.Alg())
 	return s
 }
 

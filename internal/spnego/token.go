@@ -121,7 +121,7 @@ func ParseInit(token []byte) (Init, error) {
 	}
 	switch {
 	case present && field.PeekASN1Tag(asn1.SEQUENCE):
-		if err := in.readHints(field); err != nil {
+		if err := readHints(&in, field); err != nil {
 			return Init{}, err
 		}
 		if err := readOctets(&body, 4, &in.MechListMIC); err != nil {
@@ -143,7 +143,7 @@ func ParseInit(token []byte) (Init, error) {
 }
 
 // readHints reads NegHints. The name means nothing; it tells NegTokenInit2 from NegTokenInit.
-func (in *Init) readHints(field cryptobyte.String) error {
+func readHints(in *Init, field cryptobyte.String) error {
 	var hints, name cryptobyte.String
 	var present bool
 	if !field.ReadASN1(&hints, asn1.SEQUENCE) || !field.Empty() ||

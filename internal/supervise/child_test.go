@@ -36,14 +36,14 @@ func TestMain(m *testing.M) {
 	switch mode {
 	case "polite": // serves until SIGTERM
 		signal.Notify(term, syscall.SIGTERM)
-		fmt.Println("noise before the ready line")
-		fmt.Println(`ready {"answer":42}`)
-		fmt.Println("output after it")
+		fmt.Fprintln(os.Stdout, "noise before the ready line")
+		fmt.Fprintln(os.Stdout, `ready {"answer":42}`)
+		fmt.Fprintln(os.Stdout, "output after it")
 		<-term
 		os.Exit(0)
 	case "stubborn": // ignores SIGTERM
 		signal.Ignore(syscall.SIGTERM)
-		fmt.Println(`ready {}`)
+		fmt.Fprintln(os.Stdout, `ready {}`)
 		select {}
 	case "failing": // never gets ready
 		fmt.Fprintln(os.Stderr, "no backing directory")
@@ -53,9 +53,9 @@ func TestMain(m *testing.M) {
 		<-term
 		os.Exit(0)
 	case "counting": // shows that it runs
-		fmt.Println(`ready {}`)
+		fmt.Fprintln(os.Stdout, `ready {}`)
 		for i := 0; ; i++ {
-			if _, err := fmt.Println(i); err != nil {
+			if _, err := fmt.Fprintln(os.Stdout, i); err != nil {
 				os.Exit(1)
 			}
 		}
@@ -65,7 +65,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
-		fmt.Printf("ready {\"pid\":%d}\n", c.Pid())
+		fmt.Fprintf(os.Stdout, "ready {\"pid\":%d}\n", c.Pid())
 		select {}
 	}
 	fmt.Fprintln(os.Stderr, "unknown mode", mode)

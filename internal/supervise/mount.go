@@ -60,9 +60,9 @@ func MountAt(mnt string) (Mount, error) {
 	if err != nil {
 		return Mount{}, err
 	}
-	for _, a := range slices.Backward(all) {
-		if a.Point == point {
-			return a, nil
+	for _, m := range slices.Backward(all) {
+		if m.Point == point {
+			return m, nil
 		}
 	}
 	return Mount{}, fmt.Errorf("%s: %w", mnt, ErrNotMounted)

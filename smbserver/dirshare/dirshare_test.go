@@ -41,9 +41,9 @@ func TestShareSuite(t *testing.T) {
 	})
 }
 
-func open(t *testing.T, s *dirshare.Share, path string, read, write bool) smbserver.File {
+func open(t *testing.T, s *dirshare.Share, path string, read bool) smbserver.File {
 	t.Helper()
-	f, err := s.Open(t.Context(), smbserver.OpenParams{Path: path, Read: read, Write: write})
+	f, err := s.Open(t.Context(), smbserver.OpenParams{Path: path, Read: read})
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, f.Close()) })
 	return f
@@ -76,7 +76,7 @@ func TestReference(t *testing.T) {
 		near, far := tcpPair(t)
 		sender, ok := s.Transport(near).(smbserver.PayloadSender)
 		require.True(t, ok)
-		f := open(t, s, "f", true, false)
+		f := open(t, s, "f", true)
 		for _, c := range []struct{ off, n int }{
 			{0, 65536}, {100, 65536}, {4095, 2}, {1, 4 << 20}, {0, len(data)}, {len(data) - 5, 100}, {len(data), 10}, {len(data) + 4096, 10}, {0, 0},
 		} {
@@ -106,7 +106,7 @@ func TestReferenceReleasedUnsent(t *testing.T) {
 	s := share(t, "ring", dir)
 	near, far := tcpPair(t)
 	sender := s.Transport(near).(smbserver.PayloadSender)
-	a, b := open(t, s, "a", true, false), open(t, s, "b", true, false)
+	a, b := open(t, s, "a", true), open(t, s, "b", true)
 	for range 3 {
 		p, err := a.(smbserver.Referencer).Reference(t.Context(), 0, 65536)
 		require.NoError(t, err)
@@ -129,7 +129,7 @@ func TestSendPayloadToADeadPeer(t *testing.T) {
 	s := share(t, "ring", dir)
 	near, far := tcpPair(t)
 	sender := s.Transport(near).(smbserver.PayloadSender)
-	f := open(t, s, "f", true, false)
+	f := open(t, s, "f", true)
 	p, err := f.(smbserver.Referencer).Reference(t.Context(), 0, 8<<20)
 	require.NoError(t, err)
 	require.NoError(t, far.Close())
@@ -144,10 +144,10 @@ func TestRenameSeenByOtherHandles(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o644))
 	s := share(t, "ring", dir)
-	a, b := open(t, s, "f", true, false), open(t, s, "f", false, false)
+	a, b := open(t, s, "f", true), open(t, s, "f", false)
 	require.NoError(t, a.Rename(t.Context(), "g", false))
 	assert.Equal(t, "g", b.Path())
-	c := open(t, s, "g", false, false)
+	c := open(t, s, "g", false)
 	require.NoError(t, c.Rename(t.Context(), "h", false))
 	assert.Equal(t, "h", a.Path())
 	require.NoError(t, b.Remove(t.Context()))
@@ -162,7 +162,7 @@ func TestRenameOverAnotherLink(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "f"), nil, 0o644))
 	require.NoError(t, os.Link(filepath.Join(dir, "f"), filepath.Join(dir, "g")))
 	s := share(t, "syscall", dir)
-	f := open(t, s, "f", false, false)
+	f := open(t, s, "f", false)
 	require.NoError(t, f.Rename(t.Context(), "g", true))
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)

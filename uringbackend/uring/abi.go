@@ -44,7 +44,7 @@ const (
 	FeatExtArg       uint32 = 1 << 8 // 5.11: enter takes a timeout
 )
 
-// Flags of io_uring_enter(2).
+// EnterGetEvents is a flag of io_uring_enter(2): wait for completions.
 const EnterGetEvents uint32 = 1 << 0
 
 // Opcodes of io_uring_register(2).
@@ -53,8 +53,9 @@ const (
 	RegisterSyncCancel uint32 = 24
 )
 
-// Bits of the submission queue's flags word, written by the kernel.
-const SQCQOverflow uint32 = 1 << 1 // completions wait in the kernel because the queue is full
+// SQCQOverflow is a bit of the submission queue's flags word, written by the kernel: completions wait in it because the
+// queue is full.
+const SQCQOverflow uint32 = 1 << 1
 
 // FsyncDatasync in SQE.OpFlags makes OpFsync an fdatasync.
 const FsyncDatasync uint32 = 1 << 0
