@@ -3,6 +3,8 @@
 package fusefs
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -17,15 +19,23 @@ import (
 type place struct {
 	major, minor uint32
 	path         string // from the root of the file system
+	chroot       bool   // path is from the root of a chroot, of which nothing says where it lies in the file system
 }
 
-// beneath reports whether p is q or lies beneath it.
-func (p place) beneath(q place) bool {
+// beneath reports whether p is q or lies beneath it. It fails where that cannot be known.
+func (p place) beneath(q place) (bool, error) {
 	if p.major != q.major || p.minor != q.minor {
-		return false
+		return false, nil
 	}
-	return p.path == q.path || q.path == "/" || strings.HasPrefix(p.path, q.path+"/")
+	if p.chroot != q.chroot {
+		return false, errChroot
+	}
+	return p.path == q.path || q.path == "/" || strings.HasPrefix(p.path, q.path+"/"), nil
 }
+
+// errChroot is the answer for a bind mount in a chroot whose root is no mount point.
+var errChroot = errors.New("in this chroot nothing tells whether the mount point and the backing directory overlap: " +
+	"make its root a mount point (mount --bind ROOT ROOT) before you enter it, or avoid the bind mount")
 
 // placesOf returns the place of the directory and those of the mount points above it, up to the root.
 func placesOf(name string, mountID int, mounts []supervise.Mount) ([]place, error) {
@@ -44,7 +54,7 @@ func placesOf(name string, mountID int, mounts []supervise.Mount) ([]place, erro
 		if !ok {
 			return nil, fmt.Errorf("%s is not beneath its mount point %s", name, m.Point)
 		}
-		places = append(places, place{m.Major, m.Minor, path.Join(m.Root, rel)})
+		places = append(places, place{m.Major, m.Minor, path.Join(cmp.Or(m.Root, "/"), rel), m.Root == ""})
 		if _, above := byID[m.Parent]; !above || m.Parent == m.ID {
 			return places, nil
 		}
@@ -79,13 +89,17 @@ func checkOverlap(backing, mnt int) error {
 		return fmt.Errorf("mount point: %w", err)
 	}
 	for _, p := range m {
-		if p.beneath(b[0]) {
+		if within, err := p.beneath(b[0]); err != nil {
+			return err
+		} else if within {
 			return fmt.Errorf("%w: the mount point %s lies within the backing directory %s: choose a mount point outside of it",
 				unix.EINVAL, mName, bName)
 		}
 	}
 	for _, p := range b {
-		if p.beneath(m[0]) {
+		if within, err := p.beneath(m[0]); err != nil {
+			return err
+		} else if within {
 			return fmt.Errorf("%w: the backing directory %s lies within the mount point %s and would be hidden by the mount: "+
 				"choose a mount point that is an empty directory of its own", unix.EINVAL, bName, mName)
 		}
@@ -93,8 +107,8 @@ func checkOverlap(backing, mnt int) error {
 	return nil
 }
 
-// withRoot adds the mount of "/" where the table lacks it: in a chroot whose root is not a mount point. What lies above that
-// root cannot be known, and is the same for all paths compared.
+// withRoot adds the mount of "/" where the table lacks it: in a chroot whose root is not a mount point. Its Root is empty: where
+// the chroot lies in its file system cannot be known.
 func withRoot(mounts []supervise.Mount) ([]supervise.Mount, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, "/", 0, unix.STATX_MNT_ID, &st); err != nil {
@@ -104,7 +118,7 @@ func withRoot(mounts []supervise.Mount) ([]supervise.Mount, error) {
 	if slices.ContainsFunc(mounts, func(m supervise.Mount) bool { return m.ID == id }) {
 		return mounts, nil
 	}
-	return append(mounts, supervise.Mount{ID: id, Parent: id, Major: st.Dev_major, Minor: st.Dev_minor, Root: "/", Point: "/"}), nil
+	return append(mounts, supervise.Mount{ID: id, Parent: id, Major: st.Dev_major, Minor: st.Dev_minor, Point: "/"}), nil
 }
 
 func locate(fd int, mounts []supervise.Mount) ([]place, string, error) {

@@ -24,12 +24,12 @@ func TestPlaces(t *testing.T) {
 		id   int
 		want []place
 	}{
-		{"/etc", 1, []place{{8, 1, "/etc"}}},
-		{"/", 1, []place{{8, 1, "/"}}},
-		{"/home/user", 2, []place{{8, 2, "/user"}, {8, 1, "/home"}}},
-		{"/home", 2, []place{{8, 2, "/"}, {8, 1, "/home"}}},
-		{"/bind/x", 3, []place{{8, 2, "/user/data/x"}, {8, 1, "/bind"}}},
-		{"/bind/tmp/y", 4, []place{{0, 44, "/y"}, {8, 2, "/user/data/tmp"}, {8, 1, "/bind"}}},
+		{"/etc", 1, []place{{8, 1, "/etc", false}}},
+		{"/", 1, []place{{8, 1, "/", false}}},
+		{"/home/user", 2, []place{{8, 2, "/user", false}, {8, 1, "/home", false}}},
+		{"/home", 2, []place{{8, 2, "/", false}, {8, 1, "/home", false}}},
+		{"/bind/x", 3, []place{{8, 2, "/user/data/x", false}, {8, 1, "/bind", false}}},
+		{"/bind/tmp/y", 4, []place{{0, 44, "/y", false}, {8, 2, "/user/data/tmp", false}, {8, 1, "/bind", false}}},
 	} {
 		got, err := placesOf(test.name, test.id, mounts)
 		require.NoError(t, err, test.name)
@@ -46,16 +46,46 @@ func TestBeneath(t *testing.T) {
 		p, q place
 		want bool
 	}{
-		{place{8, 1, "/a"}, place{8, 1, "/a"}, true},
-		{place{8, 1, "/a/b"}, place{8, 1, "/a"}, true},
-		{place{8, 1, "/ab"}, place{8, 1, "/a"}, false},
-		{place{8, 1, "/a"}, place{8, 1, "/a/b"}, false},
-		{place{8, 1, "/a"}, place{8, 1, "/"}, true},
-		{place{8, 1, "/a/b"}, place{8, 2, "/a"}, false},
-		{place{8, 1, "/a/b"}, place{9, 1, "/a"}, false},
+		{place{8, 1, "/a", false}, place{8, 1, "/a", false}, true},
+		{place{8, 1, "/a/b", false}, place{8, 1, "/a", false}, true},
+		{place{8, 1, "/ab", false}, place{8, 1, "/a", false}, false},
+		{place{8, 1, "/a", false}, place{8, 1, "/a/b", false}, false},
+		{place{8, 1, "/a", false}, place{8, 1, "/", false}, true},
+		{place{8, 1, "/a/b", false}, place{8, 2, "/a", false}, false},
+		{place{8, 1, "/a/b", false}, place{9, 1, "/a", false}, false},
 	} {
-		assert.Equal(t, test.want, test.p.beneath(test.q), "%v beneath %v", test.p, test.q)
+		got, err := test.p.beneath(test.q)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, got, "%v beneath %v", test.p, test.q)
 	}
+}
+
+// TestPlacesInAChroot: where the table lacks the mount of "/", paths beneath it compare among themselves, and with nothing else
+// on their file system.
+func TestPlacesInAChroot(t *testing.T) {
+	mounts := []supervise.Mount{
+		{ID: 26, Parent: 26, Major: 8, Minor: 1, Point: "/"},
+		{ID: 30, Parent: 26, Major: 8, Minor: 1, Root: "/jail/data/sub", Point: "/bind"},
+		{ID: 31, Parent: 26, Major: 0, Minor: 44, Root: "/", Point: "/tmp"},
+	}
+	at := func(name string, id int) place {
+		places, err := placesOf(name, id, mounts)
+		require.NoError(t, err)
+		return places[0]
+	}
+	data, within, bound, tmp := at("/data", 26), at("/data/sub/mnt", 26), at("/bind/mnt", 30), at("/tmp/mnt", 31)
+	for _, test := range []struct {
+		p, q place
+		want bool
+	}{{within, data, true}, {data, within, false}, {tmp, data, false}, {data, tmp, false}} {
+		got, err := test.p.beneath(test.q)
+		require.NoError(t, err)
+		assert.Equal(t, test.want, got, "%v beneath %v", test.p, test.q)
+	}
+	_, err := bound.beneath(data)
+	require.ErrorIs(t, err, errChroot)
+	_, err = data.beneath(bound)
+	require.ErrorIs(t, err, errChroot)
 }
 
 func TestCheckOverlapOfRealDirectories(t *testing.T) {
