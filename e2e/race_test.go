@@ -132,29 +132,38 @@ func startRace(t *testing.T, dir string) *exec.Cmd {
 	return cmd
 }
 
-// TestRaceInterrupted leaves nothing behind: no mount, no loop device, no child.
-func TestRaceInterrupted(t *testing.T) {
-	dir := t.TempDir()
+// leavesNothing returns a check that there are as many mounts as now, and that dir is empty.
+func leavesNothing(t *testing.T, dir string) (check func()) {
+	t.Helper()
 	before, err := supervise.Mounts()
 	require.NoError(t, err)
+	return func() {
+		t.Helper()
+		after, err := supervise.Mounts()
+		require.NoError(t, err)
+		assert.Len(t, after, len(before))
+		left, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		assert.Empty(t, left)
+	}
+}
+
+// TestRaceInterrupted leaves nothing behind: no mount, and so no loop device, no child.
+func TestRaceInterrupted(t *testing.T) {
+	dir := t.TempDir()
+	check := leavesNothing(t, dir)
 	cmd := startRace(t, dir)
 	require.NoError(t, cmd.Process.Signal(syscall.SIGINT))
 	var exit *exec.ExitError
 	require.ErrorAs(t, cmd.Wait(), &exit)
 	assert.Equal(t, 130, exit.ExitCode())
-	after, err := supervise.Mounts()
-	require.NoError(t, err)
-	assert.Len(t, after, len(before))
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	assert.Empty(t, left)
+	check()
 }
 
 // TestRaceKilled kills the lab itself with a cell under way: its target ends with it, and the next run clears what is left.
 func TestRaceKilled(t *testing.T) {
 	dir := t.TempDir()
-	before, err := supervise.Mounts()
-	require.NoError(t, err)
+	check := leavesNothing(t, dir)
 	cmd := startRace(t, dir)
 	target := childOf(t, cmd.Process.Pid)
 	require.NoError(t, cmd.Process.Kill())
@@ -166,12 +175,7 @@ func TestRaceKilled(t *testing.T) {
 	_, cells, code := race(t, "--dir", dir, "--paths", "copy")
 	require.Zero(t, code)
 	require.NotEmpty(t, cells)
-	after, err := supervise.Mounts()
-	require.NoError(t, err)
-	assert.Len(t, after, len(before))
-	left, err := os.ReadDir(dir)
-	require.NoError(t, err)
-	assert.Empty(t, left)
+	check()
 }
 
 // childOf is the only child of a process, proc_pid_task_children(5).
