@@ -31,6 +31,8 @@ type spoiler struct {
 	r    *rand.Rand
 	auth bool
 
+	token []byte // the first of a logon
+
 	conn    net.Conn
 	in      *bufio.Reader
 	next    uint64
@@ -40,8 +42,8 @@ type spoiler struct {
 	dialed  int
 }
 
-// templates returns one right packet of each type, as it would be sent next.
-func (s *spoiler) templates() map[string][]byte {
+// templates returns how to make one right packet of each type, as it would be sent next. Only the one that is sent is made.
+func (s *spoiler) templates() map[string]func() []byte {
 	header := func(cmd smb2.Command) smb2.Header {
 		return smb2.Header{Command: cmd, MessageID: s.next, CreditCharge: 1, Credits: 64, SessionID: s.session, TreeID: s.tree}
 	}
@@ -51,18 +53,25 @@ func (s *spoiler) templates() map[string][]byte {
 		{Name: smb2.ContextQFid},
 		{Name: smb2.ContextRqLs, Data: make([]byte, 32)},
 	}
-	token, _, _, err := spnego.NewInitiator(userName, "", password, spnego.Options{}).Step(nil)
-	require.NoError(s.t, err)
-	list := map[string][]byte{
-		"SMB1 NEGOTIATE": smb2.SMB1Negotiate{Dialects: []string{smb2.SMB1Dialect202, smb2.SMB1DialectWildcard}}.Append(nil),
-		"transform":      append([]byte{0xFD, 'S', 'M', 'B'}, make([]byte, 120)...),
+	list := map[string]func() []byte{
+		"SMB1 NEGOTIATE": func() []byte {
+			return smb2.SMB1Negotiate{Dialects: []string{smb2.SMB1Dialect202, smb2.SMB1DialectWildcard}}.Append(nil)
+		},
+		"transform": func() []byte { return append([]byte{0xFD, 'S', 'M', 'B'}, make([]byte, 120)...) },
+		"compound": func() []byte {
+			first := header(smb2.CommandCreate)
+			msg := smb2.PadCompound(message(first, create), 0)
+			second := first
+			second.Command, second.MessageID, second.Flags = smb2.CommandClose, s.next+1, smb2.FlagRelated
+			return smb2.CloseRequest{FileID: smb2.FileIDAny()}.Append(second.Append(msg))
+		},
 	}
 	for cmd, body := range map[smb2.Command]interface{ Append([]byte) []byte }{
 		smb2.CommandNegotiate: smb2.NegotiateRequest{
 			Dialects: []smb2.Dialect{smb2.Dialect202, smb2.Dialect311},
 			Contexts: []smb2.NegotiateContext{preauth(1), algorithms(smb2.ContextEncryption, 2, 1), algorithms(smb2.ContextSigning, 2, 1)},
 		},
-		smb2.CommandSessionSetup:   smb2.SessionSetupRequest{SecurityBuffer: token},
+		smb2.CommandSessionSetup:   smb2.SessionSetupRequest{SecurityBuffer: s.token},
 		smb2.CommandLogoff:         smb2.LogoffRequest{},
 		smb2.CommandTreeConnect:    smb2.TreeConnectRequest{Path: `\\server\` + shareName},
 		smb2.CommandTreeDisconnect: smb2.TreeDisconnectRequest{},
@@ -81,13 +90,8 @@ func (s *spoiler) templates() map[string][]byte {
 		smb2.CommandSetInfo:        smb2.SetInfoRequest{Type: 1, Class: 20, FileID: s.file, Buffer: make([]byte, 8)},
 		smb2.CommandOplockBreak:    smb2.OplockBreak{FileID: s.file},
 	} {
-		list[cmd.String()] = message(header(cmd), body)
+		list[cmd.String()] = func() []byte { return message(header(cmd), body) }
 	}
-	chain := header(smb2.CommandCreate)
-	msg := message(chain, create)
-	msg = smb2.PadCompound(msg, 0)
-	chain.Command, chain.MessageID, chain.Flags = smb2.CommandClose, s.next+1, smb2.FlagRelated
-	list["compound"] = smb2.CloseRequest{FileID: smb2.FileIDAny()}.Append(chain.Append(msg))
 	return list
 }
 
@@ -166,7 +170,7 @@ func (s *spoiler) fire(kind string) {
 	if s.conn == nil {
 		s.connect()
 	}
-	bad := spoil(s.r, s.templates()[kind])
+	bad := spoil(s.r, s.templates()[kind]())
 	used := uint64(1)
 	if kind == "compound" {
 		used = 2
@@ -226,7 +230,9 @@ func TestSpoiledPackets(t *testing.T) {
 			f := start(t, func(c *smbserver.Config) { c.Logger = nil })
 			require.NoError(t, f.mem.WriteFile("target", make([]byte, 8192)))
 			r := seed.FromTest(t)
-			s := &spoiler{t: t, f: f, r: r, auth: auth}
+			token, _, _, err := spnego.NewInitiator(userName, "", password, spnego.Options{}).Step(nil)
+			require.NoError(t, err)
+			s := &spoiler{t: t, f: f, r: r, auth: auth, token: token}
 			s.connect() // what exists once is there when we measure
 			kinds := s.templates()
 			s.close()
