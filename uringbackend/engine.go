@@ -8,47 +8,14 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
-
-// Op is one operation, passed by value. Which fields a verb reads is written at its Kind; the rest are ignored.
-//
-// Everything an Op points at (Buf, the slices in Bufs, Statx, …) belongs to the engine from Submit until the
-// last done call for that op, cancelled or not: the kernel may read or write it until then.
-type Op struct {
-	Kind Kind
-	// Unbounded says that the op may wait without bound: a pipe, FIFO, socket or terminal. Such an op never
-	// occupies a ring or a thread that serves bounded file I/O, and Close cancels it. Files and directories
-	// leave it false. Transfers and splices can be cancelled on every engine; another verb (opening a FIFO)
-	// that waits in a system call of the syscall engine ends only by itself.
-	Unbounded bool
-	FD        int // descriptor acted on, or the directory of Path; unix.AT_FDCWD where the verb allows it
-	FD2       int // second descriptor: the directory of Path2, or the destination of a copy
-	Buf       []byte
-	Bufs      [][]byte
-	Offset    int64 // bytes; -1: the descriptor's own position (pipes, sockets)
-	Offset2   int64 // bytes, in FD2; -1 as above
-	Length    int64 // bytes
-	Flags     int   // verb specific: RWF_*, AT_*, O_*, FALLOC_FL_*, …
-	Mask      int   // statx mask, or the second number of a verb (mode, uid, whence, …)
-	Mask2     int   // gid
-	Path      string
-	Path2     string
-	How       *unix.OpenHow
-	Statx     *unix.Statx_t
-	Statfs    *unix.Statfs_t
-	Times     *[2]unix.Timespec
-	Lock      *unix.Flock_t
-	Handle    *unix.FileHandle
-}
 
 // Submitter is the one seam of an engine: the ring, the syscalls, and wrappers such as Faulty.
 //
 // Submit starts ops and reports each by done(i, n, more, err), i being its index: n is the verb's result (bytes,
 // a new descriptor) and err nil or a bare syscall.Errno. more is true when a further call for the same op will
 // follow (multishot, two-completion sends); the call with more == false is the last, and every op gets exactly
-// one such call, whatever happens. Ops of one call are independent and may complete in any order.
+// one such call, whatever happens. Ops of one call are independent, unless Link or Drain says otherwise, and may complete in any order.
 //
 // Bounded ops run to completion on the calling goroutine: their done calls come before Submit returns. Ops with
 // Unbounded set are only started; done comes later, from a goroutine of the engine. done must not block and
@@ -97,6 +64,14 @@ type Config struct {
 	// Strict makes a violated invariant (a completion for an op that is not in flight) panic where it is
 	// found; otherwise it is counted in Health. Descriptors made with Own remember their birth. For tests.
 	Strict bool
+	// Observer, if not nil, sees every op.
+	Observer Observer
+	// Policy is which road bounded ops take: "auto", the default, takes for each verb the one that measured
+	// best; "ring" takes the ring for every verb that has a ring half.
+	Policy string
+	// Loop is how ops with Unbounded set are waited for: "ring", the default, is a thread that blocks only in
+	// io_uring_enter(2); "netpoll" is Go's netpoller on an eventfd.
+	Loop string
 }
 
 func (c Config) withDefaults() Config {
