@@ -71,7 +71,7 @@ func probeRing(f *Features) {
 
 	// Nothing is in flight, so a kernel that knows the request answers ENOENT.
 	_, err = uring.Register(r.FD(), uring.RegisterSyncCancel, unsafe.Pointer(&uring.SyncCancelReg{
-		Addr: 1, FD: -1, Timeout: unix.Timespec{Sec: -1, Nsec: -1},
+		Addr: 1, FD: -1, Timeout: uring.Timespec{Sec: -1, Nsec: -1},
 	}), 1)
 	if errors.Is(err, unix.ENOENT) {
 		err = nil
