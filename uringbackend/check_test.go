@@ -18,6 +18,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"github.com/uringfs/uringfs/uringbackend/uring"
 )
 
 func TestVerbTableIsComplete(t *testing.T) {
@@ -81,16 +83,20 @@ func TestAbilityTableHoldsEveryField(t *testing.T) {
 }
 
 func TestSlotGenerations(t *testing.T) {
-	var s slot
-	s.gen = ^uint32(0) - 1
+	s := slot{place: 7, gen: ^uint32(0) - 1}
 	op := &Op{Kind: KindReadAt}
+	seen := map[uint64]bool{}
 	for range 4 {
-		s.take(op, 0)
-		assert.NotEqual(t, uint32(cancelGen), s.gen, "the generation of cancellations")
-		i, gen := splitUserData(userData(7, s.gen))
-		assert.Equal(t, 7, i)
-		assert.Equal(t, s.gen, gen)
-		assert.NotEqual(t, uint64(bellIndex), userData(7, s.gen))
+		s.take(op, 0, nil)
+		for _, m := range []mark{markOp, markCancel, markTimeout} {
+			data := userData(s.place, s.gen, m)
+			assert.False(t, seen[data], "user data %x twice", data)
+			seen[data] = true
+			place, gen, got := splitUserData(data)
+			assert.Equal(t, 7, place)
+			assert.Equal(t, s.gen, gen)
+			assert.Equal(t, m, got)
+		}
 		s.release()
 	}
 }
@@ -115,33 +121,38 @@ func TestResultOfCompletion(t *testing.T) {
 	}
 }
 
+func checkCore(strict bool) *core {
+	return &core{strict: strict, features: Probe("")}
+}
+
 func TestStaleCompletionIsFound(t *testing.T) {
-	var st stats
-	p, err := newPooledRing(&st, false, 4)
+	c := checkCore(false)
+	p, err := newPooledRing(c, 4)
 	require.NoError(t, err)
 	defer p.close()
-	nothing := func(int, int, bool, error) { t.Error("reported an op that is not in flight") }
+	p.run(context.Background(), []Op{{Kind: KindFsync, FD: -1}}, 0, func(int, int, bool, error) {}) // makes slot 0
+	nop := uring.SQE{}                                                                              // opcode 0 is the no-op
 	for _, data := range []uint64{
-		userData(0, 1),    // the slot is not busy
-		userData(1000, 1), // there is no such slot
+		userData(0, 1, markOp),    // the slot is not busy
+		userData(1000, 1, markOp), // there is no such slot
 	} {
-		p.slots[0].sqe.UserData = data
-		p.push(&p.slots[0].sqe) // opcode 0 is the no-op
-		p.enter(1, nothing)
-		p.reap(nothing)
+		nop.UserData = data
+		p.pushRecord(&nop)
+		p.enter(1)
+		p.reap()
 	}
-	assert.EqualValues(t, 2, st.stale.Load())
-	p.strict = true
-	p.push(&p.slots[0].sqe)
-	p.enter(1, nothing)
-	assert.Panics(t, func() { p.reap(nothing) })
+	assert.EqualValues(t, 2, c.stats.stale.Load())
+	c.strict = true
+	p.pushRecord(&nop)
+	p.enter(1)
+	assert.Panics(t, func() { p.reap() })
 }
 
 // TestSubmittingThreadExits: an op that waits can go on only on the thread that submitted it; when that has exited, the
 // kernel completes the op with an error instead. It did not run, and nobody cancelled it, so it is submitted again.
 func TestSubmittingThreadExits(t *testing.T) {
-	var st stats
-	p, err := newPooledRing(&st, true, 4)
+	c := checkCore(true)
+	p, err := newPooledRing(c, 4)
 	require.NoError(t, err)
 	defer p.close()
 	var fds [2]int
@@ -154,11 +165,10 @@ func TestSubmittingThreadExits(t *testing.T) {
 		assert.NoError(t, err)
 		assert.Equal(t, "data", string(op.Buf[:n]))
 	}
-	p.slots[0].take(op, 0)
-	require.NoError(t, p.slots[0].prepare(0))
-	p.pending++
-	p.push(&p.slots[0].sqe)
-	task := fmt.Sprintf("/proc/self/task/%d", onDyingThread(func() { p.submit(done) }))
+	s, err := p.begin(op, 0, done)
+	require.NoError(t, err)
+	p.push(s)
+	task := fmt.Sprintf("/proc/self/task/%d", onDyingThread(func() { p.submit() }))
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(task)
 		return errors.Is(err, os.ErrNotExist)
@@ -166,10 +176,10 @@ func TestSubmittingThreadExits(t *testing.T) {
 	_, err = unix.Write(fds[1], []byte("data"))
 	require.NoError(t, err)
 	for p.pending > 0 {
-		p.enter(1, done)
-		p.reap(done)
+		p.enter(1)
+		p.reap()
 	}
-	assert.EqualValues(t, 1, st.resubmitted.Load())
+	assert.EqualValues(t, 1, c.stats.resubmitted.Load())
 	assert.Equal(t, 1, reported)
 }
 
@@ -193,20 +203,19 @@ func onDyingThread(f func()) int {
 
 // TestDroppedSubmissions: what the kernel would not take is reported and leaves nothing behind.
 func TestDroppedSubmissions(t *testing.T) {
-	var st stats
-	p, err := newPooledRing(&st, true, 4)
+	c := checkCore(true)
+	p, err := newPooledRing(c, 4)
 	require.NoError(t, err)
 	defer p.close()
 	ops := []Op{{Kind: KindFsync, FD: -1}, {Kind: KindFsync, FD: -1}}
 	var got []error
 	done := func(_, _ int, _ bool, err error) { got = append(got, err) }
 	for i := range ops {
-		p.slots[i].take(&ops[i], i)
-		require.NoError(t, p.slots[i].prepare(i))
-		p.push(&p.slots[i].sqe)
-		p.pending++
+		s, err := p.begin(&ops[i], i, done)
+		require.NoError(t, err)
+		p.push(s)
 	}
-	p.drop(unix.EAGAIN, done)
+	p.drop(unix.EAGAIN)
 	assert.Equal(t, []error{unix.EAGAIN, unix.EAGAIN}, got)
 	assert.Zero(t, p.pending)
 	got = nil

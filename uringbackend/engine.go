@@ -3,11 +3,13 @@
 package uringbackend
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Submitter is the one seam of an engine: the ring, the syscalls, and wrappers such as Faulty.
@@ -43,12 +45,17 @@ type core struct {
 	reason   string
 	features Features
 	strict   bool
+	observer Observer
+	opened   time.Time
+	roads    [kinds]Road
 	closer   func() error
+	cancelFD func(fd int) int
 
 	// Atomic.
 	stats stats
 	fds   fdTable
 	calls sync.Pool
+	rings atomic.Int64 // made so far
 }
 
 // Config bounds an engine. The zero value means the defaults.
@@ -84,6 +91,8 @@ func (c Config) withDefaults() Config {
 	if c.Unbounded <= 0 {
 		c.Unbounded = 1024
 	}
+	c.Policy = cmp.Or(c.Policy, "auto")
+	c.Loop = cmp.Or(c.Loop, "ring")
 	return c
 }
 
@@ -95,16 +104,22 @@ var ErrNoRing = errors.New("io_uring engine not available")
 // The caller owns the engine and must Close it.
 func Open(name string, f Features, cfg Config) (Engine, error) {
 	cfg = cfg.withDefaults()
-	c := &core{features: f, strict: cfg.Strict, name: name}
+	c := &core{features: f, strict: cfg.Strict, name: name, observer: cfg.Observer, opened: time.Now()}
+	if cfg.Policy != "auto" && cfg.Policy != "ring" {
+		return Engine{}, fmt.Errorf("policy %q: not one of auto, ring", cfg.Policy)
+	}
+	if cfg.Loop != "ring" && cfg.Loop != "netpoll" {
+		return Engine{}, fmt.Errorf("loop %q: not one of ring, netpoll", cfg.Loop)
+	}
 	c.fds.births = cfg.Strict
 	c.calls.New = func() any { return newCall() }
 	switch name {
 	case "syscall":
 		return openSyscall(c, cfg), nil
 	case "ring", "auto":
-		r, err := newRing(&c.features, &c.stats, cfg)
+		r, err := newRing(c, cfg)
 		if err == nil {
-			c.name, c.closer = "ring", r.Close
+			c.name, c.closer, c.cancelFD = "ring", r.Close, r.cancelFD
 			return Engine{Submitter: r, core: c}, nil
 		}
 		if name == "ring" {
@@ -118,8 +133,8 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 }
 
 func openSyscall(c *core, cfg Config) Engine {
-	s := newSyscalls(&c.features, &c.stats, cfg)
-	c.closer = s.Close
+	s := newSyscalls(c, cfg)
+	c.closer, c.cancelFD = s.Close, s.cancelFD
 	return Engine{Submitter: s, core: c}
 }
 
@@ -142,6 +157,12 @@ func (e Engine) Features() Features { return e.core.features }
 // memory and descriptors of the engine. New ops report ECANCELED, except KindClose, which is still carried out.
 // The descriptors that ops were given are the caller's and are not touched. It must not be called from done.
 func (e Engine) Close() error { return e.core.closer() }
+
+// CancelFD gives up all ops with Unbounded set that use fd, and returns when they have reported; it says how many there
+// were. Closing a descriptor through the engine does the same first. It must not be called from done.
+func (e Engine) CancelFD(fd int) int {
+	return e.core.cancelFD(fd)
+}
 
 // Do runs one op and returns when it is done: Submit of one, reaped by the caller. A hot read through the ring
 // costs one io_uring_enter and no goroutine switch.

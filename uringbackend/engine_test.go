@@ -27,6 +27,7 @@ func openRing(t *testing.T, cfg uringbackend.Config) uringbackend.Engine {
 	f := uringbackend.Probe("")
 	enginetest.Require(t, f.Ring)
 	cfg.Strict = true
+	cfg.Policy = "ring"
 	e, err := uringbackend.Open("ring", f, cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() {
@@ -67,7 +68,7 @@ func TestOldKernel(t *testing.T) {
 	missing := uringbackend.Ability{Answer: uringbackend.No, Since: "5.6", Why: unix.EOPNOTSUPP}
 	f.OpStatx, f.OpOpenat2 = missing, missing
 	f.Fchmodat2, f.UtimensatEmptyPath, f.LinkatEmptyPath, f.RWFNoWait = missing, missing, missing, missing
-	e, err := uringbackend.Open("ring", f, uringbackend.Config{Strict: true})
+	e, err := uringbackend.Open("ring", f, uringbackend.Config{Strict: true, Policy: "ring"})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
 	ctx := context.Background()
@@ -103,7 +104,7 @@ func TestFewRings(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) uringbackend.Engine {
 		f := uringbackend.Probe("")
 		enginetest.Require(t, f.Ring)
-		e, err := uringbackend.Open("ring", f, uringbackend.Config{Rings: 1, Entries: 4, Strict: true})
+		e, err := uringbackend.Open("ring", f, uringbackend.Config{Rings: 1, Entries: 4, Strict: true, Policy: "ring"})
 		require.NoError(t, err)
 		return e
 	})

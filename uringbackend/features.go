@@ -43,6 +43,8 @@ type Features struct {
 	SyncCancel Ability
 	SQE128     Ability
 
+	DeferTaskrun, RegisteredRing, IOWQMaxWorkers, FilesSparse, EventFD Ability
+
 	OpRead        Ability
 	OpWrite       Ability
 	OpReadv       Ability

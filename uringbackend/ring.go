@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -14,13 +15,13 @@ import (
 )
 
 // ringEngine carries verbs out by io_uring: bounded ops on a ring that the calling goroutine has to itself for the
-// call (pooledRing), unbounded ones on one ring with a thread of its own (waitRing), and verbs without a ring half
-// by their syscall half.
+// call (pooledRing), unbounded ones on a ring with a goroutine of its own (loop), and what has no ring half, or is
+// better off without, by a system call.
 type ringEngine struct {
 	// Immutable after newRing.
-	stats  *stats
+	core   *core
 	pool   *ringPool
-	waits  *waitRing
+	loop   *loop
 	calls  *syscalls
 	onRing [kinds]bool
 
@@ -28,7 +29,8 @@ type ringEngine struct {
 }
 
 // newRing makes the ring engine, or says which ability or resource is missing.
-func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
+func newRing(c *core, cfg Config) (*ringEngine, error) {
+	f := &c.features
 	for _, need := range []struct {
 		name string
 		a    Ability
@@ -46,15 +48,16 @@ func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
 			return nil, fmt.Errorf("%s: %s: %w", need.name, need.a.Answer, why)
 		}
 	}
-	e := &ringEngine{stats: st, calls: newSyscalls(f, st, cfg)}
+	e := &ringEngine{core: c, calls: newSyscalls(c, cfg)}
 	for k := kindInvalid + 1; k < kinds; k++ {
 		e.onRing[k] = verbs[k].ring.absent == "" && ringAbility(f, k).Answer == Yes
 	}
+	c.roads = roadsFor(cfg.Policy)
 	var err error
-	if e.pool, err = newRingPool(st, cfg); err != nil {
+	if e.pool, err = newRingPool(c, cfg); err != nil {
 		return nil, err
 	}
-	if e.waits, err = newWaitRing(st, cfg); err != nil {
+	if e.loop, err = newLoop(c, cfg); err != nil {
 		e.pool.Close()
 		return nil, err
 	}
@@ -64,41 +67,92 @@ func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
 // Submit implements Submitter.
 func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
 	for i := 0; i < len(ops); {
-		op := &ops[i]
-		switch {
-		case !op.Kind.valid():
-			done(i, 0, false, unix.EINVAL)
-			i++
-		case !e.onRing[op.Kind]:
-			if verbs[op.Kind].ring.absent == "" {
-				e.stats.verbs[op.Kind].fallback.Add(1)
+		r := e.road(&ops[i], len(ops)-i)
+		end := i + 1
+		for end < len(ops) && (ops[end-1].Link || e.road(&ops[end], len(ops)-i) == r && r != roadLoop) {
+			end++
+		}
+		e.part(ctx, r, ops[i:end], i, done)
+		i = end
+	}
+}
+
+// road is where an op of a Submit call goes.
+type road uint8
+
+const (
+	roadCall road = iota
+	roadCached
+	roadPool
+	roadLoop
+)
+
+// road chooses for an op that is not linked to the one before it; left is how many ops follow, itself included.
+func (e *ringEngine) road(op *Op, left int) road {
+	switch {
+	case !op.Kind.valid() || !e.onRing[op.Kind]:
+		return roadCall
+	case op.Unbounded && op.Kind != KindClose:
+		return roadLoop
+	case op.Link || op.Drain || op.Timeout > 0 || op.direct():
+		return roadPool
+	}
+	switch e.core.roads[op.Kind] {
+	case RoadRing:
+		return roadPool
+	case RoadBatch:
+		if left >= minBatch {
+			return roadPool
+		}
+		return roadCall
+	case RoadCached:
+		return roadCached
+	default:
+		return roadCall
+	}
+}
+
+// part carries out ops that go the same way. first is the index of ops[0] in its Submit call.
+func (e *ringEngine) part(ctx context.Context, r road, ops []Op, first int, done doneFunc) {
+	switch r {
+	case roadPool:
+		e.run(ctx, ops, first, done)
+	case roadLoop:
+		e.loop.accept(ctx, ops, first, done)
+	case roadCached:
+		// What is not cached is read by the ring, together with all that follows.
+		if n := e.cached(ctx, ops, first, done); n < len(ops) {
+			e.run(ctx, ops[n:], first+n, done)
+		}
+	default:
+		for i := range ops {
+			op := &ops[i]
+			if op.Kind.valid() && verbs[op.Kind].ring.absent == "" && !e.onRing[op.Kind] {
+				e.core.stats.verbs[op.Kind].fallback.Add(1)
 			}
-			e.calls.submit(ctx, i, op, done)
-			i++
-		case op.Unbounded && op.Kind != KindClose:
-			e.waits.submit(ctx, i, op, done)
-			i++
-		default:
-			end := i + 1
-			for end < len(ops) && e.bounded(&ops[end]) {
-				end++
+			if op.Kind == KindClose {
+				e.cancelFD(op.FD)
 			}
-			e.run(ctx, ops[i:end], i, done)
-			i = end
+			e.calls.submit(ctx, first+i, op, done)
 		}
 	}
 }
 
-func (e *ringEngine) bounded(op *Op) bool {
-	return op.Kind.valid() && e.onRing[op.Kind] && (!op.Unbounded || op.Kind == KindClose)
+// cancelFD gives up what waits for fd, and waits until it has reported: a number that is closed while the kernel or
+// another op still uses it would soon be another file's.
+func (e *ringEngine) cancelFD(fd int) int {
+	if e.core.stats.waiting.Load() == 0 {
+		return 0
+	}
+	return e.loop.cancelFD(fd) + e.calls.cancelFD(fd)
 }
 
 // run carries bounded ops out on one ring. first is the index of ops[0] in its Submit call.
-func (e *ringEngine) run(ctx context.Context, ops []Op, first int, done func(i, n int, more bool, err error)) {
+func (e *ringEngine) run(ctx context.Context, ops []Op, first int, done doneFunc) {
 	for i := range ops {
 		if ops[i].Kind == KindClose {
 			ctx = context.Background() // one close in a batch makes the batch run to its end
-			break
+			e.cancelFD(ops[i].FD)
 		}
 	}
 	if ctx.Done() != nil && ctx.Err() != nil {
@@ -110,12 +164,48 @@ func (e *ringEngine) run(ctx context.Context, ops []Op, first int, done func(i, 
 		e.refuseOrClose(ops, first, done)
 		return
 	}
-	for len(ops) > 0 {
-		n := min(len(ops), len(ring.slots))
-		ring.run(ctx, ops[:n], first, done)
-		ops, first = ops[n:], first+n
-	}
+	ring.run(ctx, ops, first, done)
 	e.pool.give(ring)
+}
+
+// cached carries out reads from the page cache, up to the first that is not wholly there, and says how many.
+func (e *ringEngine) cached(ctx context.Context, ops []Op, first int, done doneFunc) int {
+	if ctx.Done() != nil && ctx.Err() != nil || e.pool.isClosed() {
+		return 0 // the ring's way knows what to say
+	}
+	for i := range ops {
+		op := &ops[i]
+		var began int64
+		if e.core.observer != nil {
+			began = e.core.now()
+		}
+		n, ok := readCached(op)
+		if !ok {
+			return i
+		}
+		if n > 0 && n < len(op.Buf) {
+			e.remainder(ctx, op, n, first+i, done) // the end of the file, or of what is cached
+			continue
+		}
+		e.core.stats.verbs[op.Kind].syscall.Add(1)
+		if e.core.observer != nil {
+			e.core.observe(op, -1, began, n, 0, nil)
+		}
+		done(first+i, n, false, nil)
+	}
+	return len(ops)
+}
+
+// remainder reads what is behind the first n bytes of op's range.
+func (e *ringEngine) remainder(ctx context.Context, op *Op, n, index int, done doneFunc) {
+	rest := []Op{*op}
+	rest[0].Buf, rest[0].Offset = op.Buf[n:], op.Offset+int64(n)
+	e.run(ctx, rest, index, func(i, m int, _ bool, err error) {
+		if err != nil {
+			m = 0 // what was read stays read; whoever goes on will meet the error
+		}
+		done(i, n+m, false, nil)
+	})
 }
 
 func refuse(ops []Op, first int, done func(i, n int, more bool, err error)) {
@@ -138,7 +228,7 @@ func (e *ringEngine) refuseOrClose(ops []Op, first int, done func(i, n int, more
 // Close implements Engine.Close.
 func (e *ringEngine) Close() error {
 	e.close.Do(func() {
-		e.waits.Close()
+		e.loop.Close()
 		e.pool.Close()
 	})
 	return e.calls.Close()
@@ -148,8 +238,7 @@ func (e *ringEngine) Close() error {
 // in the cache. Rings are made when first needed.
 type ringPool struct {
 	// Immutable after newRingPool.
-	stats   *stats
-	strict  bool
+	core    *core
 	entries uint32
 	emptied chan struct{} // closed when the pool is closed and no ring is left
 
@@ -164,17 +253,16 @@ type ringPool struct {
 	limit int
 	// +checklocks:mu
 	closed bool
+
+	shut atomic.Bool // closed, for those who need no ring
 }
 
-func newRingPool(st *stats, cfg Config) (*ringPool, error) {
-	p := &ringPool{
-		stats: st, strict: cfg.Strict, entries: uint32(cfg.Entries), limit: cfg.Rings,
-		emptied: make(chan struct{}),
-	}
+func newRingPool(c *core, cfg Config) (*ringPool, error) {
+	p := &ringPool{core: c, entries: uint32(cfg.Entries), limit: cfg.Rings, emptied: make(chan struct{})}
 	// The first ring says whether there can be any, and how large: where memory for rings is limited (before
 	// 5.12 by RLIMIT_MEMLOCK, later by the cgroup), a smaller one may fit.
 	for {
-		ring, err := newPooledRing(st, p.strict, p.entries)
+		ring, err := newPooledRing(c, p.entries)
 		if err == nil {
 			p.made, p.free = 1, []*pooledRing{ring}
 			return p, nil
@@ -183,11 +271,11 @@ func newRingPool(st *stats, cfg Config) (*ringPool, error) {
 			return nil, fmt.Errorf("first ring of %d entries: %w", p.entries, err)
 		}
 		p.entries /= 2
-		p.shrunk(fmt.Sprintf("rings of %d entries instead of %d: %v", p.entries, cfg.Entries, err))
+		c.stats.shrink(fmt.Sprintf("rings of %d entries instead of %d: %v", p.entries, cfg.Entries, err))
 	}
 }
 
-func (p *ringPool) shrunk(why string) { p.stats.shrunk.Store(&why) }
+func (p *ringPool) isClosed() bool { return p.shut.Load() }
 
 // take hands out a ring, waiting for one if all are in use. ECANCELED: ctx ended, or the pool is closed.
 func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
@@ -208,14 +296,14 @@ func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
 		}
 		p.made++
 		p.mu.Unlock()
-		ring, err := newPooledRing(p.stats, p.strict, p.entries)
+		ring, err := newPooledRing(p.core, p.entries)
 		if err == nil {
 			return ring, nil
 		}
 		// Out of memory or descriptors: live with the rings that there are, and try again next time.
 		p.mu.Lock()
 		p.made--
-		p.shrunk(fmt.Sprintf("%d rings: %v", p.made, err))
+		p.core.stats.shrink(fmt.Sprintf("%d rings: %v", p.made, err))
 		if p.made == 0 { // only a closing pool has none at all
 			p.leftLocked()
 			p.mu.Unlock()
@@ -278,6 +366,7 @@ func (p *ringPool) leftLocked() {
 
 // Close refuses new ops and waits until those in flight are done. Called once.
 func (p *ringPool) Close() {
+	p.shut.Store(true)
 	p.mu.Lock()
 	p.closed = true
 	for _, turn := range p.queue {
@@ -297,3 +386,21 @@ func (p *ringPool) Close() {
 // ringFlags are those of every ring: none that ties a ring to a thread. COOP_TASKRUN is left out too: a goroutine
 // may go on waiting on another thread than the one that submitted, and that one need not enter the kernel soon.
 const ringFlags = uring.SetupClamp
+
+// limitWorkers bounds the workers that ops of a ring may occupy on behalf of each thread that submits them: bounded
+// for files, which a slow file system may hold for long, and twice as many for the rest, which waits for peers.
+func (c *core) limitWorkers(r *uring.Ring, bounded uint32) {
+	if c.features.IOWQMaxWorkers.Answer != Yes {
+		return
+	}
+	bounded = min(max(bounded, 4), maxWorkers)
+	if _, err := r.SetWorkers(uring.Workers{Bounded: bounded, Unbounded: 2 * bounded}); err != nil {
+		c.stats.shrink(fmt.Sprintf("limit of %d workers not set: %v", bounded, err))
+	}
+}
+
+// maxWorkers is the most workers for files of one thread.
+const maxWorkers = 128
+
+// ringNumber is the next ring's number, for observers.
+func (c *core) ringNumber() int { return int(c.rings.Add(1)) - 1 }

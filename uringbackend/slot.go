@@ -5,6 +5,7 @@ package uringbackend
 import (
 	"errors"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -17,47 +18,116 @@ const maxResubmits = 8
 // slot is the place of one op in a ring. It owns what the kernel reads besides the op's own memory, and its
 // generation tells a completion of this op from one of an op before it.
 //
-// INVARIANT: busy from the submission until the op's last completion; gen is never 0, which marks completions of
-// cancellations.
+// INVARIANT: busy from the submission until the op's last completion, and until that of its timeout.
 type slot struct {
-	op      *Op
-	index   int // the op's index in its Submit call
-	gen     uint32
-	busy    bool
-	missed  bool // a cancellation did not find the op, and it has not completed
-	retries uint8
-	iov     []unix.Iovec
-	path    []byte
-	how     unix.OpenHow
-	sqe     uring.SQE // built here, then copied into the queue
+	place int // in requests.slots
+
+	op    *Op
+	index int // the op's index in its Submit call, or a queue's tag
+	done  doneFunc
+	began int64 // for observers
+	w     *waitOp
+	tag   uint64
+
+	gen       uint32
+	retries   uint8
+	busy      bool
+	linked    bool // comes after an op with Link: it starts when that one allows
+	last      bool // nothing is linked to it, although it may have Link
+	cancelled bool // somebody asked for it to be given up
+	missed    bool // a cancellation did not find the op, and it has not completed
+	timer     bool // its timeout has not completed
+	expired   bool // its timeout came first
+	held      bool // n and err wait for the timeout's completion
+	n         int
+	err       error
+	doomed    error // the op could not be prepared; its record fails in its place
+	more      int   // reports so far
+
+	own   Op // of owners whose callers' memory does not last: op points here
+	iov   []unix.Iovec
+	path  []byte
+	path2 []byte
+	how   unix.OpenHow
+	ts    uring.Timespec
+	msg   unix.Msghdr
+	sqe   uring.SQE // built here, then copied into the queue
 }
 
 // take begins a use of the slot.
-func (s *slot) take(op *Op, index int) {
-	s.op, s.index, s.retries, s.missed = op, index, 0, false
-	s.busy = true
+func (s *slot) take(op *Op, index int, done doneFunc) {
+	s.op, s.index, s.done = op, index, done
+	s.retries, s.more = 0, 0
+	s.busy, s.linked, s.last, s.cancelled, s.missed, s.timer, s.expired, s.held = true, false, false, false, false, false, false, false
 	s.next()
 }
 
 // prepare builds the record of the op for this generation. Its memory stays the op's and the slot's.
-func (s *slot) prepare(i int) error {
+func (s *slot) prepare() error {
 	half := &verbs[s.op.Kind].ring
-	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(i, s.gen)}
-	return half.prep(s, s.op, &s.sqe)
+	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(s.place, s.gen, markOp)}
+	if err := half.prep(s, s.op, &s.sqe); err != nil {
+		return err
+	}
+	s.flag()
+	return nil
+}
+
+// flag marks the record as the op wishes.
+func (s *slot) flag() {
+	if s.op.Link || s.op.Timeout > 0 {
+		s.sqe.Flags |= uring.SQEIOLink
+	}
+	if s.op.Drain {
+		s.sqe.Flags |= uring.SQEIODrain
+	}
+	if s.op.Async {
+		s.sqe.Flags |= uring.SQEAsync
+	}
+}
+
+// unlink makes the op the last of its chain, whatever it says: what is pushed next is not linked to it.
+func (s *slot) unlink() {
+	s.last = true
+	if s.op.Timeout == 0 {
+		s.sqe.Flags &^= uring.SQEIOLink
+	}
+}
+
+// records is how many places in the submission queue an op takes.
+func (op *Op) records() int {
+	if op.Timeout > 0 {
+		return 2
+	}
+	return 1
+}
+
+func (s *slot) records() int { return s.op.records() }
+
+// linkTimeout is the record that limits the op before it. The link goes on behind it.
+func (s *slot) linkTimeout() *uring.SQE {
+	sqe := &uring.SQE{
+		Opcode: uring.OpLinkTimeout, Addr: uint64(uintptr(unsafe.Pointer(&s.ts))), Len: 1,
+		UserData: userData(s.place, s.gen, markTimeout),
+	}
+	if s.op.Link && !s.last {
+		sqe.Flags = uring.SQEIOLink
+	}
+	return sqe
 }
 
 // next begins a new generation.
-func (s *slot) next() {
-	if s.gen++; s.gen == 0 {
-		s.gen = 1
-	}
-}
+func (s *slot) next() { s.gen++ }
 
 // release ends a use of the slot: it lets go of what the op pointed at, and keeps the scratch arrays unless they
 // are large.
 func (s *slot) release() {
-	s.op = nil
+	s.op, s.done, s.w, s.err, s.doomed = nil, nil, nil, nil, nil
 	s.busy = false
+	if s.own.Kind != kindInvalid {
+		s.own = Op{}
+	}
+	s.msg = unix.Msghdr{}
 	if len(s.iov) > 0 {
 		clear(s.iov)
 		if cap(s.iov) > 64 {
@@ -89,25 +159,40 @@ func (s *slot) cstring(path string) (*byte, error) {
 	return &s.path[0], nil
 }
 
-// userData is what travels through the kernel: which slot, and which of its uses. Never a pointer: the collector
-// cannot see it there.
-func userData(index int, gen uint32) uint64 { return uint64(gen)<<32 | uint64(uint32(index)) }
-
-func splitUserData(v uint64) (index int, gen uint32) { return int(uint32(v)), uint32(v >> 32) }
-
-// cancelGen marks completions of cancellations; the index is that of the slot to be cancelled.
-const cancelGen = 0
-
-// cancellation is the record that gives up a use of slot i; its completion says ENOENT if the op was not found,
-// EALREADY if it is running and has been interrupted.
-func cancellation(i int, gen uint32) *uring.SQE {
-	return &uring.SQE{Opcode: uring.OpAsyncCancel, FD: -1, Addr: userData(i, gen), UserData: userData(i, cancelGen)}
+// userData is what travels through the kernel: which slot, which of its uses, and whose completion it is. Never a
+// pointer: the collector cannot see it there.
+func userData(place int, gen uint32, m mark) uint64 {
+	return uint64(gen)<<32 | uint64(m)<<markShift | uint64(uint32(place))
 }
 
-// cancelledErr is what an op reports that failed after its cancellation: a worker that was interrupted says EINTR.
-func cancelledErr(err error) error {
-	if errors.Is(err, unix.EINTR) {
-		return unix.ECANCELED
+func splitUserData(v uint64) (place int, gen uint32, m mark) {
+	return int(uint32(v) & (1<<markShift - 1)), uint32(v >> 32), mark(uint32(v) >> markShift)
+}
+
+// mark says what a completion is of.
+type mark uint8
+
+const (
+	markOp mark = iota
+	markCancel
+	markTimeout
+	markBell
+
+	markShift = 30
+)
+
+// cancellation is the record that gives up this use of the slot; its completion says ENOENT if the op was not found,
+// EALREADY if it is running and has been interrupted.
+func (s *slot) cancellation() *uring.SQE {
+	return &uring.SQE{
+		Opcode: uring.OpAsyncCancel, FD: -1, Addr: userData(s.place, s.gen, markOp), UserData: userData(s.place, s.gen, markCancel),
+	}
+}
+
+// interrupted is what an op reports that failed after it was given up, as: a worker that was interrupted says EINTR.
+func interrupted(err error, as unix.Errno) error {
+	if errors.Is(err, unix.EINTR) || errors.Is(err, unix.ECANCELED) {
+		return as
 	}
 	return err
 }
@@ -150,8 +235,8 @@ func result(res int32) (int, error) {
 // The kernel then completes it from a work queue, with ECANCELED or EFAULT (io_req_task_submit, io_poll_task_func); an
 // EFAULT of another origin comes again and is reported in the end.
 func (s *slot) again(err error) bool {
-	if s.op.Kind == KindClose || s.retries >= maxResubmits {
-		return false
+	if s.op.Kind == KindClose || s.linked || s.op.Link && !s.last || s.more > 0 || s.retries >= maxResubmits {
+		return false // in a chain an ECANCELED may be the link's
 	}
 	if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.ECANCELED) && !errors.Is(err, unix.EFAULT) {
 		return false

@@ -33,8 +33,12 @@ type stats struct {
 	stale       atomic.Uint64
 	overflows   atomic.Uint64
 	resubmitted atomic.Uint64
+	waiting     atomic.Int64 // ops with Unbounded set, of inFlight
 	shrunk      atomic.Pointer[string]
 }
+
+// shrink notes why the engine is smaller than it was asked to be.
+func (s *stats) shrink(why string) { s.shrunk.Store(&why) }
 
 type verbCount struct {
 	ring, syscall, fallback atomic.Uint64

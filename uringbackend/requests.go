@@ -1,0 +1,333 @@
+//go:build linux
+
+package uringbackend
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/uringfs/uringfs/uringbackend/uring"
+)
+
+// requests is what one ring has in flight, and what its completions mean. Who submits and who reaps is its owner's
+// business: pooledRing, a caller for one batch; loop, a goroutine for ops that wait; Queue, a caller for good.
+//
+// It is not safe for concurrent use; the owner sees to that.
+//
+// INVARIANT: the queue of completions has room for one of each op, of its timeout and of its cancellation, and the
+// owner starts no more ops than that.
+type requests struct {
+	// Immutable.
+	core      *core
+	number    int // of the ring, for observers
+	r         *uring.Ring
+	onDone    func(s *slot)    // called before the last report of an op; nil: nobody asked
+	afterDone func(wo *waitOp) // called after it; nil with onDone
+	onBell    func()           // called when a read of the owner's bell is over; nil: there is none
+
+	slots   []*slot // by pointer: the kernel reads from them, so they may not move
+	free    []int   // last in, first out
+	pending int     // ops without their last report
+	aux     int     // cancellations and timeouts without their completion; they may not meet a slot's next op
+	tries   int     // enters that found no memory, in a row
+	missed  int     // rounds in which a cancellation found no op, in a row
+	places  places  // files in the ring's own table
+}
+
+// begin takes a slot for op and builds its records; push hands them over. On an error nothing is to be pushed: the
+// caller reports it with fail.
+func (q *requests) begin(op *Op, index int, done doneFunc) (*slot, error) {
+	var s *slot
+	if n := len(q.free); n > 0 {
+		s = q.slots[q.free[n-1]]
+		q.free = q.free[:n-1]
+	} else {
+		s = &slot{place: len(q.slots)}
+		q.slots = append(q.slots, s)
+	}
+	q.pending++
+	s.take(op, index, done)
+	if q.core.observer != nil {
+		s.began = q.core.now()
+	}
+	return s, q.prepare(s)
+}
+
+// prepare builds the record of the op for the slot's generation.
+func (q *requests) prepare(s *slot) error {
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	return q.places.apply(q.r, s.op, &s.sqe)
+}
+
+// doom makes a slot whose op cannot be prepared fail with err in its turn of a chain, so that those before it are carried
+// out and those after it are not.
+func (q *requests) doom(s *slot, err error) {
+	s.doomed = err
+	s.sqe = uring.SQE{Opcode: uring.OpClose, FD: -1, UserData: userData(s.place, s.gen, markOp)}
+	s.flag()
+}
+
+// push hands the op of a slot over to the submission queue, which has room for s.records().
+func (q *requests) push(s *slot) {
+	q.core.stats.verbs[s.op.Kind].ring.Add(1)
+	q.pushRecord(&s.sqe)
+	if s.op.Timeout > 0 {
+		s.timer, s.expired = true, false
+		q.aux++
+		s.ts = uring.TimespecOf(s.op.Timeout)
+		q.pushRecord(s.linkTimeout())
+	}
+}
+
+func (q *requests) pushRecord(sqe *uring.SQE) {
+	if !q.r.Push(sqe) {
+		panic("uringbackend: submission queue full") // its owner has made room
+	}
+}
+
+// room says that n records fit into the submission queue.
+func (q *requests) room(n int) bool { return int(q.r.Unsubmitted())+n <= q.r.SQEntries() }
+
+// cancel asks the kernel to give up the op of a slot. The queue has room for one record.
+func (q *requests) cancel(s *slot) {
+	s.cancelled, s.missed = true, false
+	q.aux++
+	q.pushRecord(s.cancellation())
+}
+
+// sweep repeats cancellations that did not find their op: it was then between two states inside the kernel (woken, and
+// about to wait again), where it cannot be found.
+func (q *requests) sweep() (any bool) {
+	for _, s := range q.slots {
+		if s.busy && s.missed && s.cancelled {
+			q.makeRoom(1)
+			q.cancel(s)
+			any = true
+		}
+	}
+	return any
+}
+
+// reap takes all completions that are there.
+func (q *requests) reap() {
+	for {
+		c, ok := q.r.Next()
+		if !ok {
+			return
+		}
+		q.complete(c)
+	}
+}
+
+// complete handles one completion.
+func (q *requests) complete(c uring.CQE) {
+	i, gen, mark := splitUserData(c.UserData)
+	if mark == markBell {
+		q.onBell()
+		return
+	}
+	if i >= len(q.slots) {
+		q.core.stats.bug(q.core.strict, "completion for slot %d of %d", i, len(q.slots))
+		return
+	}
+	s := q.slots[i]
+	current := s.busy && s.gen == gen
+	switch mark {
+	case markCancel:
+		q.aux--
+		if current {
+			s.missed = unix.Errno(-c.Res) == unix.ENOENT
+		}
+		return
+	case markTimeout:
+		q.aux--
+		if !current {
+			q.core.stats.bug(q.core.strict, "timeout of generation %d for slot %d, busy %t, generation %d", gen, i, s.busy, s.gen)
+			return
+		}
+		// ECANCELED says that the op was over first; anything else, that its time was.
+		s.timer, s.expired = false, unix.Errno(-c.Res) != unix.ECANCELED
+		if s.held {
+			s.held = false
+			q.finish(s, s.n, s.err)
+		}
+		return
+	}
+	if !current {
+		q.core.stats.bug(q.core.strict, "completion of generation %d for slot %d, busy %t, generation %d", gen, i, s.busy, s.gen)
+		return
+	}
+	n, err := result(c.Res)
+	switch {
+	case c.Flags&uring.CQENotif != 0:
+		n, err = 0, nil
+		if uint32(c.Res)&uring.NotifUsageZCCopied != 0 {
+			n = 1
+		}
+	case c.Flags&uring.CQEMore != 0:
+		s.more++
+		if c.Flags&uring.CQEBuffer != 0 {
+			s.op.arrive(c.Flags, n)
+		}
+		s.done(s.index, n, true, err)
+		return
+	case c.Flags&uring.CQEBuffer != 0:
+		s.op.arrive(c.Flags, n)
+	}
+	if s.timer {
+		s.held, s.n, s.err = true, n, err
+		return
+	}
+	q.finish(s, n, err)
+}
+
+// finish ends an op whose completions are all there: it reports it, or submits it again if it did not run.
+func (q *requests) finish(s *slot, n int, err error) {
+	if err != nil {
+		switch {
+		case s.expired && !s.cancelled:
+			err = interrupted(err, unix.ETIME)
+		case s.cancelled:
+			err = interrupted(err, unix.ECANCELED)
+		case s.doomed != nil && !errors.Is(err, unix.ECANCELED):
+			err = s.doomed
+		case s.again(err):
+			q.core.stats.resubmitted.Add(1)
+			q.makeRoom(s.records())
+			s.next()
+			if err = q.prepare(s); err == nil {
+				q.push(s)
+				return
+			}
+		}
+	}
+	q.report(s, n, err)
+}
+
+// report empties a slot and makes the op's last report.
+func (q *requests) report(s *slot, n int, err error) {
+	if q.core.observer != nil {
+		q.core.observe(s.op, q.number, s.began, n, s.more, err)
+	}
+	q.places.reported(s.op, err)
+	if q.onDone != nil {
+		q.onDone(s)
+	}
+	index, done, wo := s.index, s.done, s.w
+	s.release()
+	q.free = append(q.free, s.place)
+	q.pending--
+	done(index, n, false, err)
+	if wo != nil {
+		q.afterDone(wo)
+	}
+}
+
+// enter submits what has been pushed and waits for wait completions; it answers every errno. It may return early; owners
+// look at what is there.
+func (q *requests) enter(wait uint32) {
+	var flags uint32
+	if wait > 0 || q.deferred() {
+		flags = uring.EnterGetEvents
+	}
+	_, errno := q.r.Enter(wait, flags)
+	switch errno {
+	case 0:
+		q.tries = 0
+	case unix.EINTR: // a signal, before anything was submitted or while waiting: look, then enter again
+	case unix.EBUSY: // completions wait in the kernel for room: taking some makes room
+		q.reap()
+		q.checkWait(q.r.Wait(0)) // moves them over
+	case unix.EAGAIN, unix.ENOMEM: // no memory for a request: give the kernel time, then give up
+		if q.tries++; q.tries < maxEnterTries {
+			pause(q.tries)
+			return
+		}
+		q.tries = 0
+		q.drop(unix.EAGAIN)
+	default:
+		// EBADF, EFAULT, EINVAL, ENXIO, EOPNOTSUPP, EBADFD, EPERM: nothing was submitted and trying again would
+		// not help. Ops of an earlier enter are still the kernel's, so they cannot be given up.
+		q.drop(errno)
+		q.checkWait(errno)
+	}
+}
+
+// deferred says that the kernel makes completions only when the owner asks for them.
+func (q *requests) deferred() bool { return q.r.Flags()&uring.SetupDeferTaskrun != 0 }
+
+// submit hands over what has been pushed, without waiting for completions.
+func (q *requests) submit() {
+	for q.r.Unsubmitted() > 0 {
+		q.enter(0)
+	}
+}
+
+// makeRoom submits until n records fit.
+func (q *requests) makeRoom(n int) {
+	for !q.room(n) {
+		q.enter(0)
+	}
+}
+
+// drop reports errno for all ops that the kernel has not taken.
+func (q *requests) drop(errno unix.Errno) {
+	dropped := q.r.Drop()
+	for _, v := range dropped {
+		switch i, _, mark := splitUserData(v); mark {
+		case markCancel:
+			q.aux--
+			q.slots[i].missed = true
+		case markTimeout:
+			q.aux--
+			q.slots[i].timer = false
+		}
+	}
+	for _, v := range dropped {
+		switch i, _, mark := splitUserData(v); mark {
+		case markOp:
+			q.report(q.slots[i], 0, errno)
+		case markBell:
+			q.onBell()
+		}
+	}
+}
+
+// checkWait judges the errno of an enter that submitted nothing.
+func (q *requests) checkWait(errno unix.Errno) {
+	switch errno {
+	case 0, unix.EINTR, unix.EAGAIN, unix.EBUSY, unix.ENOMEM:
+	default:
+		if q.pending > 0 {
+			// The kernel holds memory of the ops, and there is no way to learn when it is done with it.
+			panic(fmt.Sprintf("uringbackend: io_uring_enter with %d ops in flight: %v", q.pending, errno))
+		}
+	}
+}
+
+// over says that the kernel holds nothing of what was started.
+func (q *requests) over() bool { return q.pending == 0 && q.aux == 0 }
+
+// close gives the ring back.
+func (q *requests) close() {
+	if !q.over() {
+		panic("uringbackend: ring closed with ops in flight")
+	}
+	_ = q.r.Close() // nothing in flight, nothing to lose
+	q.core.stats.rings.Add(-1)
+}
+
+// now is the clock of observers: ns since the engine was opened.
+func (c *core) now() int64 { return int64(time.Since(c.opened)) }
+
+// observe tells the observer about an op; only called when there is one.
+func (c *core) observe(op *Op, ring int, began int64, n, more int, err error) {
+	c.observer.Observe(OpEvent{
+		Kind: op.Kind, Ring: ring, Start: began, End: c.now(), N: n, Err: err, FD: op.FD, Offset: op.Offset, More: more,
+	})
+}
