@@ -65,9 +65,6 @@ type places struct {
 
 // apply makes the record of an op that names places act on the table, which is made at its first use.
 func (p *places) apply(r *uring.Ring, op *Op, sqe *uring.SQE) error {
-	if !op.direct() {
-		return nil
-	}
 	if err := op.directError(p.size); err != nil {
 		return err
 	}

@@ -47,7 +47,8 @@ type Op struct {
 	// Link makes the next op of the same Submit start only when this one has succeeded in full: without an error
 	// and, for a transfer, without being short. Otherwise the next one, and all linked after it, report ECANCELED.
 	Link bool
-	// Drain makes the op start only when all ops before it in the same Submit have reported.
+	// Drain makes the op, and with it all behind it, start only when all ops before it in the same Submit have
+	// reported. Inside a chain it has no meaning.
 	Drain bool
 	// Async is a hint that the op will block, so that a ring hands it to a worker without trying first
 	// (IOSQE_ASYNC). It changes no result.

@@ -57,7 +57,8 @@ func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc
 	p.core.stats.inFlight.Add(-int64(len(ops)))
 }
 
-// fill pushes as many ops as the queue holds, chains whole, and says how many it has dealt with.
+// fill pushes as many ops as the queue holds, chains whole, up to the next that waits for those before it, and says how
+// many it has dealt with. IOSQE_IO_DRAIN would hold cancellations back too.
 func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
 	for n < len(ops) {
 		end, records := chain(ops[n:])
@@ -68,7 +69,7 @@ func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
 			n += end
 			continue
 		}
-		if !p.room(records) {
+		if !p.room(records) || n > 0 && ops[n].Drain {
 			break
 		}
 		p.startChain(ops[n:n+end], first+n, done)

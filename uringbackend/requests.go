@@ -37,23 +37,32 @@ type requests struct {
 	places  places  // files in the ring's own table
 }
 
-// begin takes a slot for op and builds its records; push hands them over. On an error nothing is to be pushed: the
-// caller reports it with fail.
+// begin takes a slot for op and builds its record; push hands it over. After an error the slot is to be reported, or
+// doomed and pushed.
 func (q *requests) begin(op *Op, index int, done doneFunc) (*slot, error) {
-	var s *slot
+	s := q.spare()
+	return s, q.beginIn(s, op, index, done)
+}
+
+// spare takes a slot that is not in use.
+func (q *requests) spare() *slot {
 	if n := len(q.free); n > 0 {
-		s = q.slots[q.free[n-1]]
+		s := q.slots[q.free[n-1]]
 		q.free = q.free[:n-1]
-	} else {
-		s = &slot{place: len(q.slots)}
-		q.slots = append(q.slots, s)
+		return s
 	}
+	s := &slot{place: len(q.slots)}
+	q.slots = append(q.slots, s)
+	return s
+}
+
+func (q *requests) beginIn(s *slot, op *Op, index int, done doneFunc) error {
 	q.pending++
 	s.take(op, index, done)
 	if q.core.observer != nil {
 		s.began = q.core.now()
 	}
-	return s, q.prepare(s)
+	return q.prepare(s)
 }
 
 // prepare builds the record of the op for the slot's generation.
@@ -61,7 +70,11 @@ func (q *requests) prepare(s *slot) error {
 	if err := s.prepare(); err != nil {
 		return err
 	}
-	return q.places.apply(q.r, s.op, &s.sqe)
+	if s.op.direct() {
+		s.how.Flags &^= unix.O_CLOEXEC // io_uring refuses it for a file that is no descriptor
+		return q.places.apply(q.r, s.op, &s.sqe)
+	}
+	return nil
 }
 
 // doom makes a slot whose op cannot be prepared fail with err in its turn of a chain, so that those before it are carried

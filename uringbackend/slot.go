@@ -78,9 +78,6 @@ func (s *slot) flag() {
 	if s.op.Link || s.op.Timeout > 0 {
 		s.sqe.Flags |= uring.SQEIOLink
 	}
-	if s.op.Drain {
-		s.sqe.Flags |= uring.SQEIODrain
-	}
 	if s.op.Async {
 		s.sqe.Flags |= uring.SQEAsync
 	}
