@@ -53,7 +53,8 @@ func (r *Ring) WaitTimeout(wait uint32, timeout time.Duration) syscall.Errno {
 	return errno
 }
 
-// SQWait waits until the polling thread has made room in a full submission queue. SetupSQPoll only, 5.10.
+// SQWait waits until the polling thread has made room in a full submission queue, or a signal comes: Push says which.
+// SetupSQPoll only, 5.10.
 func (r *Ring) SQWait() syscall.Errno {
 	flags := EnterSQWait
 	if r.NeedWakeup() {

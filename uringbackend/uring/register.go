@@ -180,7 +180,7 @@ func (r *Ring) UnregisterEventFD() error { return r.register(UnregisterEventFD, 
 
 // SyncCancel cancels what c matches and waits until it has completed, no longer than c.Timeout; the completions are
 // posted as ever. IORING_REGISTER_SYNC_CANCEL, 6.0; ENOENT: nothing matched (with CancelAll: nil); ETIME: it was found
-// and has not completed.
+// and has not completed; EINTR: a signal came first.
 func (r *Ring) SyncCancel(c SyncCancelReg) error {
 	return r.register(RegisterSyncCancel, unsafe.Pointer(&c), 1)
 }
