@@ -161,7 +161,7 @@ const (
 	TimeoutUpdate       uint32 = 1 << 1 // 5.11: OpTimeoutRemove sets a new time
 	TimeoutBoottime     uint32 = 1 << 2 // 5.15: counts while suspended
 	TimeoutRealtime     uint32 = 1 << 3 // 5.15: the wall clock
-	TimeoutLinkUpdate   uint32 = 1 << 4 // 5.15: TimeoutUpdate for an OpLinkTimeout
+	TimeoutLinkUpdate   uint32 = 1 << 4 // 5.15, together with TimeoutUpdate: it is an OpLinkTimeout
 	TimeoutETimeSuccess uint32 = 1 << 5 // 5.16: running out does not break a chain
 	TimeoutMultishot    uint32 = 1 << 6 // 6.4: again and again
 )

@@ -135,7 +135,7 @@ func TestTimeoutFlags(t *testing.T) {
 	link.Opcode = uring.OpLinkTimeout
 	submit(t, r, linked(recv(a, mem(t, 8), 8)), link)
 	submit(t, r, uring.SQE{
-		Opcode: uring.OpTimeoutRemove, FD: -1, Addr: 9, Off: timespec(t, time.Millisecond), OpFlags: uring.TimeoutLinkUpdate, UserData: 10,
+		Opcode: uring.OpTimeoutRemove, FD: -1, Addr: 9, Off: timespec(t, time.Millisecond), OpFlags: uring.TimeoutUpdate | uring.TimeoutLinkUpdate, UserData: 10,
 	})
 	assert.Equal(t, map[uint64]int32{8: errno(unix.ECANCELED), 9: errno(unix.ETIME), 10: 0}, collect(t, r, 3))
 }
