@@ -3,6 +3,7 @@
 package uring_test
 
 import (
+	"maps"
 	"testing"
 	"time"
 	"unsafe"
@@ -111,9 +112,7 @@ func TestCancelByFD(t *testing.T) {
 	if got[9] == errno(unix.EINVAL) {
 		need(t, unix.EINVAL, "5.19")
 	}
-	for id, res := range collect(t, r, 3) {
-		got[id] = res
-	}
+	maps.Copy(got, collect(t, r, 3))
 	stop := errno(unix.ECANCELED)
 	assert.Equal(t, map[uint64]int32{1: stop, 2: stop, 4: stop, 9: 3}, got)
 	write(t, b, "unread")

@@ -39,14 +39,6 @@ func release2(t *testing.T, s string) int {
 	return major*1000 + minor
 }
 
-// needErrno is need for what enter returns.
-func needErrno(t *testing.T, errno unix.Errno, since string) {
-	t.Helper()
-	if errno != 0 {
-		need(t, errno, since)
-	}
-}
-
 func openCfg(t *testing.T, cfg uring.Config, since string) *uring.Ring {
 	t.Helper()
 	r, err := uring.Open(cfg)
