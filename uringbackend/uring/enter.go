@@ -31,8 +31,9 @@ func (r *Ring) Enter(wait, flags uint32) (int, syscall.Errno) {
 	return r.enter(n, wait, flags, nil)
 }
 
-// EnterTimeout is Enter that waits no longer than timeout (negative: without limit; 0: not at all) and then reports ETIME
-// if it has taken no record. EnterGetEvents is added to flags. IORING_FEAT_EXT_ARG, 5.11; EINVAL before.
+// EnterTimeout is Enter that waits no longer than timeout (negative: without limit; 0: not at all) and then reports ETIME,
+// but only if it has taken no record and no completion at all is there: fewer than wait are success. EnterGetEvents is
+// added to flags. IORING_FEAT_EXT_ARG, 5.11; EINVAL before.
 func (r *Ring) EnterTimeout(wait, flags uint32, timeout time.Duration) (int, syscall.Errno) {
 	n, flags := r.publish(flags | EnterGetEvents)
 	return r.enter(n, wait, flags, r.enterArg.set(timeout))
@@ -45,13 +46,15 @@ func (r *Ring) Wait(wait uint32) syscall.Errno {
 	return errno
 }
 
-// WaitTimeout is Wait for no longer than timeout (negative: without limit; 0: not at all), then ETIME. 5.11.
+// WaitTimeout is Wait for no longer than timeout (negative: without limit; 0: not at all), then ETIME if no completion is
+// there. 5.11.
 func (r *Ring) WaitTimeout(wait uint32, timeout time.Duration) syscall.Errno {
 	_, errno := r.enter(0, wait, EnterGetEvents, r.waitArg.set(timeout))
 	return errno
 }
 
-// SQWait waits until the polling thread has made room in a full submission queue. SetupSQPoll only, 5.10.
+// SQWait waits until the polling thread has made room in a full submission queue, or a signal comes: Push says which.
+// SetupSQPoll only, 5.10.
 func (r *Ring) SQWait() syscall.Errno {
 	flags := EnterSQWait
 	if r.NeedWakeup() {

@@ -161,20 +161,28 @@ const (
 	TimeoutUpdate       uint32 = 1 << 1 // 5.11: OpTimeoutRemove sets a new time
 	TimeoutBoottime     uint32 = 1 << 2 // 5.15: counts while suspended
 	TimeoutRealtime     uint32 = 1 << 3 // 5.15: the wall clock
-	TimeoutLinkUpdate   uint32 = 1 << 4 // 5.15: TimeoutUpdate for an OpLinkTimeout
+	TimeoutLinkUpdate   uint32 = 1 << 4 // 5.15, together with TimeoutUpdate: it is an OpLinkTimeout
 	TimeoutETimeSuccess uint32 = 1 << 5 // 5.16: running out does not break a chain
 	TimeoutMultishot    uint32 = 1 << 6 // 6.4: again and again
 )
 
-// Flags of OpPollAdd, in SQE.Len.
+// Flags of OpPollAdd, in SQE.Len; those that update go with OpPollRemove, which takes the poll whose user data is SQE.Addr.
+//
+// PollAddLevel is a number that no kernel accepts: it was switched off in io_poll_add_prep (io_uring/poll.c) before 6.0 came
+// out, and OpPollAdd and OpPollRemove with it answer EINVAL, on 6.18 too. What a multishot poll does, on 6.18: one
+// completion when it starts if the file is ready then, and one each time that the file wakes its waiters and is ready
+// (wake-ups may be merged), even if nothing was read since; none as long as the file just stays ready, also after a read
+// that leaves something. Who wants to hear of a state that lasts sends OpPollRemove with PollUpdEvents and the same events:
+// that starts the poll again, still multishot, and it reports at once if the file is ready.
 const (
-	PollAddMulti  uint32 = 1 << 0
-	PollUpdEvents uint32 = 1 << 1
-	PollUpdData   uint32 = 1 << 2
-	PollAddLevel  uint32 = 1 << 3
+	PollAddMulti  uint32 = 1 << 0 // 5.13: more than one completion, until one without CQEMore
+	PollUpdEvents uint32 = 1 << 1 // 5.13: new events, from SQE.OpFlags
+	PollUpdData   uint32 = 1 << 2 // 5.13: new user data, from SQE.Off
+	PollAddLevel  uint32 = 1 << 3 // see above
 )
 
-// Flags of sends and receives, in SQE.IOPrio, and what a notification says in CQE.Res.
+// Flags of sends and receives, in SQE.IOPrio, and what a notification says in CQE.Res. A zero-copy send's first completion
+// has CQEMore if a second, with CQENotif, will say that the memory is free. A failed send may have both too: CQEMore decides.
 const (
 	RecvSendPollFirst uint16 = 1 << 0 // 5.19: do not try at once, poll
 	RecvMultishot     uint16 = 1 << 1 // 6.0: one submission, a completion per arrival; needs SQEBufferSelect

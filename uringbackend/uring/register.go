@@ -180,15 +180,20 @@ func (r *Ring) UnregisterEventFD() error { return r.register(UnregisterEventFD, 
 
 // SyncCancel cancels what c matches and waits until it has completed, no longer than c.Timeout; the completions are
 // posted as ever. IORING_REGISTER_SYNC_CANCEL, 6.0; ENOENT: nothing matched (with CancelAll: nil); ETIME: it was found
-// and has not completed.
+// and has not completed; EINTR: a signal came first.
 func (r *Ring) SyncCancel(c SyncCancelReg) error {
 	return r.register(RegisterSyncCancel, unsafe.Pointer(&c), 1)
 }
 
-// Resize changes the sizes of both queues (cqEntries 0: twice the entries) without losing a record of either. Only with
-// SetupDeferTaskrun, on its thread. IORING_REGISTER_RESIZE_RINGS, 6.13; EINVAL: another sort of ring; EOVERFLOW: what is
-// in a queue does not fit the new one. After an error of the mapping the ring can only be closed.
+// Resize changes the sizes of both queues (cqEntries 0: twice the entries) without losing a record of either. Only for
+// rings with SetupDeferTaskrun and SetupNoSQArray, on their thread: EINVAL for others, as the kernel (6.18) does not say
+// where a new index array lies, and may move only the first half of records of double size.
+// IORING_REGISTER_RESIZE_RINGS, 6.13; EOVERFLOW: what is in a queue does not fit the new one. After an error of the
+// mapping the ring can only be closed.
 func (r *Ring) Resize(entries, cqEntries uint32) error {
+	if r.setup&SetupNoSQArray == 0 || r.sqShift|r.cqShift != 0 {
+		return unix.EINVAL
+	}
 	p := Params{SQEntries: entries}
 	if cqEntries != 0 {
 		p.CQEntries, p.Flags = cqEntries, SetupCQSize
