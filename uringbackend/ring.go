@@ -48,7 +48,7 @@ func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
 	}
 	e := &ringEngine{stats: st, calls: newSyscalls(f, st, cfg)}
 	for k := kindInvalid + 1; k < kinds; k++ {
-		e.onRing[k] = verbs[k].ring.absent == "" && ringAbility(f, k).Answer == Yes
+		e.onRing[k] = f.Opcode(k).Answer == Yes
 	}
 	var err error
 	if e.pool, err = newRingPool(st, cfg); err != nil {
@@ -69,8 +69,8 @@ func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 		case !op.Kind.valid():
 			done(i, 0, false, unix.EINVAL)
 			i++
-		case !e.onRing[op.Kind]:
-			if verbs[op.Kind].ring.absent == "" {
+		case !e.takes(op):
+			if !e.onRing[op.Kind] && verbs[op.Kind].ring.absent == "" {
 				e.stats.verbs[op.Kind].fallback.Add(1)
 			}
 			e.calls.submit(ctx, i, op, done)
@@ -90,7 +90,13 @@ func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 }
 
 func (e *ringEngine) bounded(op *Op) bool {
-	return op.Kind.valid() && e.onRing[op.Kind] && (!op.Unbounded || op.Kind == KindClose)
+	return op.Kind.valid() && e.takes(op) && (!op.Unbounded || op.Kind == KindClose)
+}
+
+// takes says that the ring carries op out, whose kind is valid.
+func (e *ringEngine) takes(op *Op) bool {
+	suits := verbs[op.Kind].ring.suits
+	return e.onRing[op.Kind] && (suits == nil || suits(op))
 }
 
 // run carries bounded ops out on one ring. first is the index of ops[0] in its Submit call.

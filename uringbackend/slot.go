@@ -28,6 +28,7 @@ type slot struct {
 	retries uint8
 	iov     []unix.Iovec
 	path    []byte
+	path2   []byte
 	how     unix.OpenHow
 	sqe     uring.SQE // built here, then copied into the queue
 }
@@ -87,6 +88,15 @@ func (s *slot) cstring(path string) (*byte, error) {
 	}
 	s.path = append(append(s.path[:0], path...), 0)
 	return &s.path[0], nil
+}
+
+// cstring2 is cstring for a second path, or the name of an attribute.
+func (s *slot) cstring2(path string) (*byte, error) {
+	if hasNUL(path) {
+		return nil, unix.EINVAL
+	}
+	s.path2 = append(append(s.path2[:0], path...), 0)
+	return &s.path2[0], nil
 }
 
 // userData is what travels through the kernel: which slot, and which of its uses. Never a pointer: the collector

@@ -26,7 +26,6 @@ var verbCases = []Case{
 	{"Space", testSpace},
 	{"CopyFileRange", testCopyFileRange},
 	{"Getdents", testGetdents},
-	{"Xattr", testXattr},
 	{"FileSystem", testFileSystem},
 	{"Handles", testHandles},
 	{"InodeFlags", testInodeFlags},
@@ -246,38 +245,6 @@ func testGetdents(t *testing.T, e uringbackend.Engine) {
 	plain, _ := file(t, nil, unix.O_RDONLY)
 	_, err = e.Getdents(background(), plain, buf)
 	assert.Equal(t, unix.ENOTDIR, err)
-}
-
-func testXattr(t *testing.T, e uringbackend.Engine) {
-	_, path := file(t, nil, unix.O_RDONLY)
-	ctx := background()
-	const name = "user.uringfs"
-	for _, flags := range []int{unix.O_RDONLY, unix.O_PATH} {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
-		require.NoError(t, err)
-		own(t, fd)
-		buf := make([]byte, 100)
-		_, err = e.Fgetxattr(ctx, fd, name, buf)
-		require.Equal(t, unix.ENODATA, err)
-		require.NoError(t, e.Fsetxattr(ctx, fd, name, []byte("value"), unix.XATTR_CREATE))
-		assert.Equal(t, unix.EEXIST, e.Fsetxattr(ctx, fd, name, nil, unix.XATTR_CREATE))
-		n, err := e.Fgetxattr(ctx, fd, name, buf)
-		require.NoError(t, err)
-		assert.Equal(t, "value", string(buf[:n]))
-		n, err = e.Fgetxattr(ctx, fd, name, nil)
-		require.NoError(t, err)
-		assert.Equal(t, 5, n, "its size")
-		_, err = e.Fgetxattr(ctx, fd, name, buf[:2])
-		assert.Equal(t, unix.ERANGE, err)
-		n, err = e.Flistxattr(ctx, fd, buf)
-		require.NoError(t, err)
-		assert.Contains(t, string(buf[:n]), name+"\x00")
-		require.NoError(t, e.Fremovexattr(ctx, fd, name))
-		assert.Equal(t, unix.ENODATA, e.Fremovexattr(ctx, fd, name))
-	}
-	_, err := e.Fgetxattr(ctx, 1<<20, name, nil)
-	assert.Equal(t, unix.EBADF, err)
-	assert.Equal(t, unix.EBADF, e.Fsetxattr(ctx, 1<<20, name, nil, 0))
 }
 
 func testFileSystem(t *testing.T, e uringbackend.Engine) {
