@@ -33,7 +33,7 @@ func (a Answer) String() string {
 // Ability is one answer about the kernel.
 type Ability struct {
 	Answer Answer
-	Since  string // first mainline release, "6.0"; distributions backport, so never compared to decide
+	Since  string // first mainline release, "6.0", or "none"; distributions backport, so never compared to decide
 	Why    error  // the errno behind No or Unknown
 }
 
@@ -92,7 +92,7 @@ type AbilityRow struct {
 type abilityInfo struct {
 	name     string
 	of       func(f *Features) *Ability
-	since    string
+	since    string // "none": no release has it yet
 	usedBy   string
 	fallback string
 }
@@ -121,7 +121,8 @@ var abilities = [...]abilityInfo{
 	{"io_uring.pbuf_ring", func(f *Features) *Ability { return &f.PbufRing }, "5.19", "multishot receive", "a buffer per receive"},
 	{"io_uring.recv_multishot", func(f *Features) *Ability { return &f.RecvMultishot }, "6.0", "multishot receive", "a submission per receive"},
 	{"io_uring.recv_bundle", func(f *Features) *Ability { return &f.RecvBundle }, "6.10", "multishot receive", "a buffer per completion"},
-	{"io_uring.poll_level", func(f *Features) *Ability { return &f.PollLevel }, "6.1", "poll", "a poll per event"},
+	// In the header since 6.0, and refused by io_poll_add_prep in each release from then on.
+	{"io_uring.poll_level", func(f *Features) *Ability { return &f.PollLevel }, "none", "poll", "an edge-triggered poll, armed again after each report"},
 	{"io_uring.cancel_fd", func(f *Features) *Ability { return &f.CancelFD }, "5.19", "cancel by descriptor", "a cancellation per op"},
 	{"io_uring.iowq_max_workers", func(f *Features) *Ability { return &f.IOWQMaxWorkers }, "5.15", "ring engine", "the kernel's own limits"},
 	{"io_uring.eventfd", func(f *Features) *Ability { return &f.EventFD }, "5.2", "netpoll loop", "ring loop"},

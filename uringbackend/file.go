@@ -90,6 +90,13 @@ func (e Engine) IoctlSetFlags(ctx context.Context, fd int, flags uint32) error {
 	return err
 }
 
+// suitsRead: RWF_HIPRI needs a ring of another kind, and is an ordinary read elsewhere.
+func suitsRead(op *Op) bool { return op.Flags&unix.RWF_HIPRI == 0 || op.Unbounded }
+
+// suitsWrite: besides, a ring says EAGAIN to every buffered write with RWF_NOWAIT (io_uring/rw.c io_write), where the
+// system call says what the file system does: EOPNOTSUPP, or the bytes. It does not wait, so there is nothing to gain.
+func suitsWrite(op *Op) bool { return op.Flags&(unix.RWF_HIPRI|unix.RWF_NOWAIT) == 0 || op.Unbounded }
+
 func prepRW(op *Op, sqe *uring.SQE, addr unsafe.Pointer, length int) {
 	sqe.FD = int32(op.FD)
 	sqe.Off = uint64(op.Offset)

@@ -224,7 +224,7 @@ func probeByDoing(f *Features) {
 }
 
 // ask carries out one submission on a socket, which gets a byte to read, and returns the first completion. With
-// buffers the ring has one to provide, in group 0. What is in flight afterwards ends with the ring.
+// buffers the ring has two to provide, in group 0: a bundle ends when there is none left. What is in flight afterwards ends with the ring.
 func ask(sqe uring.SQE, buffers bool) (uring.CQE, error) {
 	r, err := uring.New(2, 0, uring.SetupClamp)
 	if err != nil {
@@ -244,10 +244,14 @@ func ask(sqe uring.SQE, buffers bool) (uring.CQE, error) {
 		}
 		defer func() { _ = unix.Munmap(mem) }() // the kernel holds the pages while it needs them
 		// struct io_uring_buf: address, length, id; the queue's tail lies in what the first one leaves free.
-		binary.NativeEndian.PutUint64(mem, uint64(uintptr(unsafe.Pointer(&mem[page]))))
-		binary.NativeEndian.PutUint32(mem[8:], uint32(page))
-		binary.NativeEndian.PutUint16(mem[14:], 1)
-		reg := bufRing{addr: uint64(uintptr(unsafe.Pointer(&mem[0]))), entries: 1}
+		for i := range 2 {
+			entry := mem[16*i:]
+			binary.NativeEndian.PutUint64(entry, uint64(uintptr(unsafe.Pointer(&mem[page+i*page/2]))))
+			binary.NativeEndian.PutUint32(entry[8:], uint32(page/2))
+			binary.NativeEndian.PutUint16(entry[12:], uint16(i))
+		}
+		binary.NativeEndian.PutUint16(mem[14:], 2)
+		reg := bufRing{addr: uint64(uintptr(unsafe.Pointer(&mem[0]))), entries: 2}
 		if _, err := uring.Register(r.FD(), uring.RegisterPbufRing, unsafe.Pointer(&reg), 1); err != nil {
 			return uring.CQE{}, err
 		}

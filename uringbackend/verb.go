@@ -144,10 +144,10 @@ type ringHalf struct {
 var syscallOnly = ringHalf{absent: "syscall"}
 
 var verbs = [kinds]verb{
-	KindReadAt:   {name: "read_at", ring: ringHalf{opcode: uring.OpRead, prep: prepReadAt}, direct: directReadAt},
-	KindWriteAt:  {name: "write_at", ring: ringHalf{opcode: uring.OpWrite, prep: prepWriteAt}, direct: directWriteAt},
-	KindReadvAt:  {name: "readv_at", ring: ringHalf{opcode: uring.OpReadv, prep: prepReadvAt}, direct: directReadvAt},
-	KindWritevAt: {name: "writev_at", ring: ringHalf{opcode: uring.OpWritev, prep: prepWritevAt}, direct: directWritevAt},
+	KindReadAt:   {name: "read_at", ring: ringHalf{opcode: uring.OpRead, prep: prepReadAt, suits: suitsRead}, direct: directReadAt},
+	KindWriteAt:  {name: "write_at", ring: ringHalf{opcode: uring.OpWrite, prep: prepWriteAt, suits: suitsWrite}, direct: directWriteAt},
+	KindReadvAt:  {name: "readv_at", ring: ringHalf{opcode: uring.OpReadv, prep: prepReadvAt, suits: suitsRead}, direct: directReadvAt},
+	KindWritevAt: {name: "writev_at", ring: ringHalf{opcode: uring.OpWritev, prep: prepWritevAt, suits: suitsWrite}, direct: directWritevAt},
 	KindFsync:    {name: "fsync", ring: ringHalf{opcode: uring.OpFsync, prep: prepFsync}, direct: directFsync},
 	KindOpenat2:  {name: "openat2", ring: ringHalf{opcode: uring.OpOpenat2, prep: prepOpenat2}, direct: directOpenat2},
 	KindClose:    {name: "close", ring: ringHalf{opcode: uring.OpClose, prep: prepClose}, direct: directClose},

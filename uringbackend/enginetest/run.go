@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -26,7 +27,7 @@ type Case struct {
 // All lists the suite in the order of its files.
 func All() []Case {
 	var all []Case
-	for _, part := range [][]Case{fileCases, pathCases, verbCases, xattrCases, streamCases, lifeCases} {
+	for _, part := range [][]Case{fileCases, directCases, pathCases, verbCases, xattrCases, streamCases, lifeCases} {
 		all = append(all, part...)
 	}
 	return all
@@ -148,6 +149,9 @@ func pattern(p []byte, off int64) {
 		p[i] = byte((off + int64(i)) % 251)
 	}
 }
+
+// address is where b is, for questions of alignment.
+func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
 func patterned(n int) []byte {
 	p := make([]byte, n)
