@@ -176,13 +176,13 @@ func (w *View) created(ctx context.Context, fd, flags int, nameless bool) (*Hand
 
 // Mkdir makes a directory. mode as for Create.
 func (w *View) Mkdir(ctx context.Context, dir *Ref, name string, mode uint32, c Creds) (*Ref, Stat, error) {
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Mkdirat(ctx, at, mode&0o7777) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Mkdirat(ctx, at, mode&0o7777) })
 }
 
 // Mknod makes a node of the type in mode: S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK. rdev counts for the last two,
 // which need CAP_MKNOD: with credentials of another than root they report EPERM. mode as for Create.
 func (w *View) Mknod(ctx context.Context, dir *Ref, name string, mode uint32, rdev uint64, c Creds) (*Ref, Stat, error) {
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Mknodat(ctx, at, mode, rdev) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Mknodat(ctx, at, mode, rdev) })
 }
 
 // Symlink makes a symbolic link that holds target, which is not looked at.
@@ -190,10 +190,10 @@ func (w *View) Symlink(ctx context.Context, dir *Ref, name, target string, c Cre
 	if hasNUL(target) {
 		return nil, Stat{}, unix.EINVAL
 	}
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Symlinkat(ctx, target, at) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Symlinkat(ctx, target, at) })
 }
 
-func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call func(At) error) (*Ref, Stat, error) {
+func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call func(Engine, At) error) (*Ref, Stat, error) {
 	if err := checkName(name); err != nil {
 		return nil, Stat{}, err
 	}
@@ -202,7 +202,14 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 		return nil, Stat{}, err
 	}
 	defer dir.release()
-	if err := w.v.threads.run(ctx, c, func(bool) error { return call(At{Dir: dirfd, Name: name}) }); err != nil {
+	err = w.v.threads.run(ctx, c, func(onThread bool) error {
+		e := w.v.engine
+		if onThread {
+			e = e.Wrap(func(Submitter) Submitter { return here{&e.core.features} })
+		}
+		return call(e, At{Dir: dirfd, Name: name})
+	})
+	if err != nil {
 		return nil, Stat{}, err
 	}
 	r, st, err := w.lookupAt(context.WithoutCancel(ctx), dirfd, name)
@@ -211,6 +218,18 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 	}
 	w.publishCreate(r, dir, name)
 	return r, st, nil
+}
+
+// here carries ops out by their syscall half on the calling thread. A ring would not do for a thread with a umask of its
+// own: a worker of the kernel that the thread made earlier has the umask of the process.
+type here struct{ f *Features }
+
+// Submit implements Submitter.
+func (h here) Submit(_ context.Context, ops []Op, done func(i, n int, more bool, err error)) {
+	for i := range ops {
+		n, err := verbs[ops[i].Kind].direct(h.f, &ops[i])
+		done(i, n, false, err)
+	}
 }
 
 func (w *View) publishCreate(r, dir *Ref, name string) {

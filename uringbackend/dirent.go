@@ -19,10 +19,7 @@ type Dirent struct {
 	Cookie int64 // where ReadDir goes on after this entry
 }
 
-const (
-	direntBuffer = 64 << 10 // bytes; about 2,000 entries a call
-	direntHeader = 19       // d_ino, d_off, d_reclen, d_type
-)
+const direntHeader = 19 // d_ino, d_off, d_reclen, d_type
 
 // dirStream is the position of a directory Handle.
 type dirStream struct {
@@ -79,7 +76,7 @@ func (h *Handle) ReadDir(ctx context.Context, cookie int64, fn func(Dirent) (mor
 func (h *Handle) seekDirLocked(ctx context.Context, cookie int64) error {
 	d := &h.dir
 	if d.store == nil {
-		d.store = make([]byte, direntBuffer)
+		d.store = make([]byte, GetdentsBuffer)
 	}
 	d.buf = nil
 	if _, err := h.v.engine.Seek(ctx, h.fd, cookie, unix.SEEK_SET); err != nil {

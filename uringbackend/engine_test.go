@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"runtime"
 	"sync"
 	"testing"
@@ -82,7 +84,7 @@ func TestOldKernel(t *testing.T) {
 	require.NoError(t, e.CloseFD(ctx, dir))
 	assert.Equal(t, map[string]uint64{"openat2": 1, "statx": 2}, e.Fallbacks())
 	assert.Equal(t, map[string]uringbackend.Count{
-		"openat2": {Syscall: 1}, "statx": {Syscall: 2}, "mkdirat": {Syscall: 1}, "close": {Ring: 1},
+		"openat2": {Syscall: 1}, "statx": {Syscall: 2}, "mkdirat": {Ring: 1}, "close": {Ring: 1},
 	}, e.Counts())
 }
 
@@ -97,6 +99,38 @@ func TestOldKernelConformance(t *testing.T) {
 		require.NoError(t, err)
 		return e
 	})
+}
+
+// TestNoOpcodesConformance: a ring that knows no opcode of any verb passes the suite, and each verb is a fallback.
+func TestNoOpcodesConformance(t *testing.T) {
+	f := uringbackend.Probe(t.TempDir())
+	enginetest.Require(t, f.Ring)
+	f = withoutOpcodes(f)
+	enginetest.Run(t, func(t *testing.T) uringbackend.Engine {
+		e, err := uringbackend.Open("ring", f, uringbackend.Config{Strict: true})
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			for name, c := range e.Counts() {
+				assert.Zero(t, c.Ring, name)
+			}
+		})
+		return e
+	})
+}
+
+// opcodeField matches the fields of Features that are opcodes.
+var opcodeField = regexp.MustCompile("^Op[A-Z]")
+
+// withoutOpcodes plays a kernel whose rings can do nothing that a verb asks for.
+func withoutOpcodes(f uringbackend.Features) uringbackend.Features {
+	missing := uringbackend.Ability{Answer: uringbackend.No, Why: unix.EOPNOTSUPP}
+	v := reflect.ValueOf(&f).Elem()
+	for i := range v.NumField() {
+		if name := v.Type().Field(i).Name; opcodeField.MatchString(name) && name != "OpAsyncCancel" {
+			v.Field(i).Set(reflect.ValueOf(missing))
+		}
+	}
+	return f
 }
 
 // TestFewRings: all callers on one ring of 4 entries.

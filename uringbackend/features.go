@@ -2,7 +2,11 @@
 
 package uringbackend
 
-import "iter"
+import (
+	"iter"
+
+	"github.com/uringfs/uringfs/uringbackend/uring"
+)
 
 // Answer is what is known about an ability.
 type Answer uint8
@@ -29,32 +33,38 @@ func (a Answer) String() string {
 // Ability is one answer about the kernel.
 type Ability struct {
 	Answer Answer
-	Since  string // first mainline release, "6.0"; distributions backport, so never compared to decide
+	Since  string // first mainline release, "6.0", or "none"; distributions backport, so never compared to decide
 	Why    error  // the errno behind No or Unknown
 }
 
 // Features are the abilities of a kernel, as a value that travels in Config. Probe fills it; a test plays an old
 // kernel with a literal. Nothing else asks the kernel what it can do.
 type Features struct {
-	Ring       Ability // io_uring_setup(2), register and enter are allowed and work
-	NoDrop     Ability
-	RWCurPos   Ability
-	ExtArg     Ability
-	SyncCancel Ability
-	SQE128     Ability
+	Ring Ability // io_uring_setup(2), register and enter are allowed and work
 
-	DeferTaskrun, RegisteredRing, IOWQMaxWorkers, FilesSparse, EventFD Ability
+	// What a ring can be or do.
+	NoDrop, RWCurPos, ExtArg, SyncCancel, SQE128 Ability
+	DeferTaskrun                                 Ability // with SINGLE_ISSUER
+	RegisteredRing, SQPoll                       Ability
+	BuffersSparse, CloneBuffers, FilesSparse     Ability
+	Personality, PbufRing                        Ability
+	RecvMultishot, RecvBundle                    Ability
+	PollLevel, CancelFD                          Ability
+	IOWQMaxWorkers, EventFD                      Ability
 
-	OpRead        Ability
-	OpWrite       Ability
-	OpReadv       Ability
-	OpWritev      Ability
-	OpFsync       Ability
-	OpOpenat2     Ability
-	OpClose       Ability
-	OpStatx       Ability
-	OpAsyncCancel Ability
+	// The opcodes that a verb or an engine uses.
+	OpRead, OpWrite, OpReadv, OpWritev, OpReadFixed, OpWriteFixed Ability
+	OpFsync, OpSyncFileRange, OpFallocate, OpFtruncate            Ability
+	OpFadvise, OpMadvise                                          Ability
+	OpOpenat2, OpClose, OpStatx                                   Ability
+	OpUnlinkat, OpRenameat, OpMkdirat, OpSymlinkat, OpLinkat      Ability
+	OpFgetxattr, OpFsetxattr, OpGetxattr, OpSetxattr              Ability
+	OpSplice, OpTee                                               Ability
+	OpSend, OpRecv, OpSendmsg, OpRecvmsg, OpSendZC, OpSendmsgZC   Ability
+	OpAccept, OpShutdown, OpPollAdd                               Ability
+	OpTimeout, OpLinkTimeout, OpAsyncCancel                       Ability
 
+	// What system calls and file systems can do.
 	Openat2Beneath     Ability
 	StatxMountID       Ability
 	StatxBirthTime     Ability
@@ -82,9 +92,15 @@ type AbilityRow struct {
 type abilityInfo struct {
 	name     string
 	of       func(f *Features) *Ability
-	since    string
+	since    string // "none": no release has it yet
 	usedBy   string
 	fallback string
+}
+
+// opcodeInfo is the row of an ability that is an opcode; its name in the report is "io_uring.op." and name.
+type opcodeInfo struct {
+	op uring.Opcode
+	abilityInfo
 }
 
 // abilities is the list of rows, in report order. A test holds it against the fields of Features.
@@ -95,15 +111,21 @@ var abilities = [...]abilityInfo{
 	{"io_uring.ext_arg", func(f *Features) *Ability { return &f.ExtArg }, "5.11", "report", ""},
 	{"io_uring.sync_cancel", func(f *Features) *Ability { return &f.SyncCancel }, "6.0", "report", "an ASYNC_CANCEL submission"},
 	{"io_uring.sqe128", func(f *Features) *Ability { return &f.SQE128 }, "5.19", "FUSE over io_uring", "/dev/fuse"},
-	{"io_uring.op.read", func(f *Features) *Ability { return &f.OpRead }, "5.6", "read_at", "pread"},
-	{"io_uring.op.write", func(f *Features) *Ability { return &f.OpWrite }, "5.6", "write_at", "pwritev2"},
-	{"io_uring.op.readv", func(f *Features) *Ability { return &f.OpReadv }, "5.1", "readv_at", "preadv2"},
-	{"io_uring.op.writev", func(f *Features) *Ability { return &f.OpWritev }, "5.1", "writev_at", "pwritev2"},
-	{"io_uring.op.fsync", func(f *Features) *Ability { return &f.OpFsync }, "5.1", "fsync", "fsync"},
-	{"io_uring.op.openat2", func(f *Features) *Ability { return &f.OpOpenat2 }, "5.6", "openat2", "openat2"},
-	{"io_uring.op.close", func(f *Features) *Ability { return &f.OpClose }, "5.6", "close", "close"},
-	{"io_uring.op.statx", func(f *Features) *Ability { return &f.OpStatx }, "5.6", "statx", "statx"},
-	{"io_uring.op.async_cancel", func(f *Features) *Ability { return &f.OpAsyncCancel }, "5.5", "ring engine", "syscall engine"},
+	{"io_uring.single_issuer_defer_taskrun", func(f *Features) *Ability { return &f.DeferTaskrun }, "6.1", "queues, ring loop", "a plain ring"},
+	{"io_uring.registered_ring", func(f *Features) *Ability { return &f.RegisteredRing }, "5.18", "queues, ring loop", "the ring's descriptor"},
+	{"io_uring.sqpoll", func(f *Features) *Ability { return &f.SQPoll }, "5.11", "queues that ask for it", "io_uring_enter per submission"},
+	{"io_uring.buffers_sparse", func(f *Features) *Ability { return &f.BuffersSparse }, "5.19", "registered buffers", "plain buffers"},
+	{"io_uring.clone_buffers", func(f *Features) *Ability { return &f.CloneBuffers }, "6.12", "registered buffers of many rings", "one registration per ring"},
+	{"io_uring.files_sparse", func(f *Features) *Ability { return &f.FilesSparse }, "5.19", "direct descriptors", "descriptors"},
+	{"io_uring.personality", func(f *Features) *Ability { return &f.Personality }, "5.6", "ops as a user", "credential threads"},
+	{"io_uring.pbuf_ring", func(f *Features) *Ability { return &f.PbufRing }, "5.19", "multishot receive", "a buffer per receive"},
+	{"io_uring.recv_multishot", func(f *Features) *Ability { return &f.RecvMultishot }, "6.0", "multishot receive", "a submission per receive"},
+	{"io_uring.recv_bundle", func(f *Features) *Ability { return &f.RecvBundle }, "6.10", "multishot receive", "a buffer per completion"},
+	// In the header since 6.0, and refused by io_poll_add_prep in each release from then on.
+	{"io_uring.poll_level", func(f *Features) *Ability { return &f.PollLevel }, "none", "poll", "an edge-triggered poll, armed again after each report"},
+	{"io_uring.cancel_fd", func(f *Features) *Ability { return &f.CancelFD }, "5.19", "cancel by descriptor", "a cancellation per op"},
+	{"io_uring.iowq_max_workers", func(f *Features) *Ability { return &f.IOWQMaxWorkers }, "5.15", "ring engine", "the kernel's own limits"},
+	{"io_uring.eventfd", func(f *Features) *Ability { return &f.EventFD }, "5.2", "netpoll loop", "ring loop"},
 	{"openat2.beneath", func(f *Features) *Ability { return &f.Openat2Beneath }, "5.6", "every path", "none: the volume cannot be served"},
 	{"statx.mnt_id", func(f *Features) *Ability { return &f.StatxMountID }, "5.8", "mount crossing", "st_dev"},
 	{"statx.btime", func(f *Features) *Ability { return &f.StatxBirthTime }, "4.11", "creation time, identity", "change time, device and inode"},
@@ -119,10 +141,70 @@ var abilities = [...]abilityInfo{
 	{"open_by_handle_at", func(f *Features) *Ability { return &f.OpenByHandle }, "2.6.39", "node cache", "descriptors stay open"},
 }
 
+// opcodeAbilities are the rows of opcodes, in report order, after the others. A verb's ring half names
+// its opcode; this table says which field of Features decides about it.
+var opcodeAbilities = [...]opcodeInfo{
+	{uring.OpRead, abilityInfo{"read", func(f *Features) *Ability { return &f.OpRead }, "5.6", "read_at", "pread"}},
+	{uring.OpWrite, abilityInfo{"write", func(f *Features) *Ability { return &f.OpWrite }, "5.6", "write_at", "pwritev2"}},
+	{uring.OpReadv, abilityInfo{"readv", func(f *Features) *Ability { return &f.OpReadv }, "5.1", "readv_at", "preadv2"}},
+	{uring.OpWritev, abilityInfo{"writev", func(f *Features) *Ability { return &f.OpWritev }, "5.1", "writev_at", "pwritev2"}},
+	{uring.OpReadFixed, abilityInfo{"read_fixed", func(f *Features) *Ability { return &f.OpReadFixed }, "5.1", "reads into registered buffers", "read_at"}},
+	{uring.OpWriteFixed, abilityInfo{"write_fixed", func(f *Features) *Ability { return &f.OpWriteFixed }, "5.1", "writes from registered buffers", "write_at"}},
+	{uring.OpFsync, abilityInfo{"fsync", func(f *Features) *Ability { return &f.OpFsync }, "5.1", "fsync", "fsync"}},
+	{uring.OpSyncFileRange, abilityInfo{"sync_file_range", func(f *Features) *Ability { return &f.OpSyncFileRange }, "5.2", "sync_file_range", "sync_file_range"}},
+	{uring.OpFallocate, abilityInfo{"fallocate", func(f *Features) *Ability { return &f.OpFallocate }, "5.6", "fallocate", "fallocate"}},
+	{uring.OpFtruncate, abilityInfo{"ftruncate", func(f *Features) *Ability { return &f.OpFtruncate }, "6.9", "ftruncate", "ftruncate"}},
+	{uring.OpFadvise, abilityInfo{"fadvise", func(f *Features) *Ability { return &f.OpFadvise }, "5.6", "fadvise, readahead", "posix_fadvise"}},
+	{uring.OpMadvise, abilityInfo{"madvise", func(f *Features) *Ability { return &f.OpMadvise }, "5.6", "madvise", "madvise"}},
+	{uring.OpOpenat2, abilityInfo{"openat2", func(f *Features) *Ability { return &f.OpOpenat2 }, "5.6", "openat2", "openat2"}},
+	{uring.OpClose, abilityInfo{"close", func(f *Features) *Ability { return &f.OpClose }, "5.6", "close", "close"}},
+	{uring.OpStatx, abilityInfo{"statx", func(f *Features) *Ability { return &f.OpStatx }, "5.6", "statx", "statx"}},
+	{uring.OpUnlinkat, abilityInfo{"unlinkat", func(f *Features) *Ability { return &f.OpUnlinkat }, "5.11", "unlinkat", "unlinkat"}},
+	{uring.OpRenameat, abilityInfo{"renameat", func(f *Features) *Ability { return &f.OpRenameat }, "5.11", "renameat2", "renameat2"}},
+	{uring.OpMkdirat, abilityInfo{"mkdirat", func(f *Features) *Ability { return &f.OpMkdirat }, "5.15", "mkdirat", "mkdirat"}},
+	{uring.OpSymlinkat, abilityInfo{"symlinkat", func(f *Features) *Ability { return &f.OpSymlinkat }, "5.15", "symlinkat", "symlinkat"}},
+	{uring.OpLinkat, abilityInfo{"linkat", func(f *Features) *Ability { return &f.OpLinkat }, "5.15", "linkat", "linkat"}},
+	{uring.OpFgetxattr, abilityInfo{"fgetxattr", func(f *Features) *Ability { return &f.OpFgetxattr }, "5.19", "fgetxattr", "fgetxattr"}},
+	{uring.OpFsetxattr, abilityInfo{"fsetxattr", func(f *Features) *Ability { return &f.OpFsetxattr }, "5.19", "fsetxattr", "fsetxattr"}},
+	{uring.OpGetxattr, abilityInfo{"getxattr", func(f *Features) *Ability { return &f.OpGetxattr }, "5.19", "getxattr", "getxattr"}},
+	{uring.OpSetxattr, abilityInfo{"setxattr", func(f *Features) *Ability { return &f.OpSetxattr }, "5.19", "setxattr", "setxattr"}},
+	{uring.OpSplice, abilityInfo{"splice", func(f *Features) *Ability { return &f.OpSplice }, "5.7", "splice", "splice"}},
+	{uring.OpTee, abilityInfo{"tee", func(f *Features) *Ability { return &f.OpTee }, "5.8", "tee", "tee"}},
+	{uring.OpSend, abilityInfo{"send", func(f *Features) *Ability { return &f.OpSend }, "5.6", "send", "send"}},
+	{uring.OpRecv, abilityInfo{"recv", func(f *Features) *Ability { return &f.OpRecv }, "5.6", "recv", "recv"}},
+	{uring.OpSendmsg, abilityInfo{"sendmsg", func(f *Features) *Ability { return &f.OpSendmsg }, "5.3", "sendmsg", "sendmsg"}},
+	{uring.OpRecvmsg, abilityInfo{"recvmsg", func(f *Features) *Ability { return &f.OpRecvmsg }, "5.3", "recvmsg", "recvmsg"}},
+	{uring.OpSendZC, abilityInfo{"send_zc", func(f *Features) *Ability { return &f.OpSendZC }, "6.0", "zero-copy sends", "send"}},
+	{uring.OpSendmsgZC, abilityInfo{"sendmsg_zc", func(f *Features) *Ability { return &f.OpSendmsgZC }, "6.1", "zero-copy sends", "sendmsg"}},
+	{uring.OpAccept, abilityInfo{"accept", func(f *Features) *Ability { return &f.OpAccept }, "5.5", "accept", "accept4"}},
+	{uring.OpShutdown, abilityInfo{"shutdown", func(f *Features) *Ability { return &f.OpShutdown }, "5.11", "shutdown", "shutdown"}},
+	{uring.OpPollAdd, abilityInfo{"poll_add", func(f *Features) *Ability { return &f.OpPollAdd }, "5.1", "poll", "poll"}},
+	{uring.OpTimeout, abilityInfo{"timeout", func(f *Features) *Ability { return &f.OpTimeout }, "5.4", "timeouts", "the runtime's timers"}},
+	{uring.OpLinkTimeout, abilityInfo{"link_timeout", func(f *Features) *Ability { return &f.OpLinkTimeout }, "5.5", "timeouts of ops", "the runtime's timers"}},
+	{uring.OpAsyncCancel, abilityInfo{"async_cancel", func(f *Features) *Ability { return &f.OpAsyncCancel }, "5.5", "ring engine", "syscall engine"}},
+}
+
+// allAbilities yields the rows of both tables in report order, with their full names.
+func allAbilities() iter.Seq[abilityInfo] {
+	return func(yield func(abilityInfo) bool) {
+		for _, a := range abilities {
+			if !yield(a) {
+				return
+			}
+		}
+		for _, o := range opcodeAbilities {
+			o.name = "io_uring.op." + o.name
+			if !yield(o.abilityInfo) {
+				return
+			}
+		}
+	}
+}
+
 // Rows yields every ability in report order.
 func (f Features) Rows() iter.Seq[AbilityRow] {
 	return func(yield func(AbilityRow) bool) {
-		for _, a := range abilities {
+		for a := range allAbilities() {
 			row := AbilityRow{Name: a.name, Ability: *a.of(&f), UsedBy: a.usedBy, Fallback: a.fallback}
 			if row.Since == "" {
 				row.Since = a.since
@@ -134,26 +216,14 @@ func (f Features) Rows() iter.Seq[AbilityRow] {
 	}
 }
 
-// ringAbility is the ability behind a verb's ring half.
-func ringAbility(f *Features, k Kind) Ability {
-	switch k {
-	case KindReadAt:
-		return f.OpRead
-	case KindWriteAt:
-		return f.OpWrite
-	case KindReadvAt:
-		return f.OpReadv
-	case KindWritevAt:
-		return f.OpWritev
-	case KindFsync:
-		return f.OpFsync
-	case KindOpenat2:
-		return f.OpOpenat2
-	case KindClose:
-		return f.OpClose
-	case KindStatx:
-		return f.OpStatx
-	default:
-		return Ability{Answer: No}
+// Opcode is the ability behind the ring half of a verb; No for a verb without one.
+func (f *Features) Opcode(k Kind) Ability {
+	if k.RingHalf() {
+		for _, o := range opcodeAbilities {
+			if o.op == verbs[k].ring.opcode {
+				return *o.of(f)
+			}
+		}
 	}
+	return Ability{Answer: No}
 }

@@ -78,18 +78,6 @@ func (e Engine) Seek(ctx context.Context, fd int, off int64, whence int) (int64,
 	return int64(n), err
 }
 
-// Readahead starts reading length bytes of fd at off into the page cache.
-func (e Engine) Readahead(ctx context.Context, fd int, off, length int64) error {
-	_, err := e.Do(ctx, Op{Kind: KindReadahead, FD: fd, Offset: off, Length: length})
-	return err
-}
-
-// Fadvise gives advice POSIX_FADV_* for length bytes of fd at off; length 0 is up to the end.
-func (e Engine) Fadvise(ctx context.Context, fd int, off, length int64, advice int) error {
-	_, err := e.Do(ctx, Op{Kind: KindFadvise, FD: fd, Offset: off, Length: length, Mask: advice})
-	return err
-}
-
 // IoctlGetFlags returns the inode flags FS_*_FL of fd.
 func (e Engine) IoctlGetFlags(ctx context.Context, fd int) (uint32, error) {
 	n, err := e.Do(ctx, Op{Kind: KindGetFlags, FD: fd})
@@ -101,6 +89,13 @@ func (e Engine) IoctlSetFlags(ctx context.Context, fd int, flags uint32) error {
 	_, err := e.Do(ctx, Op{Kind: KindSetFlags, FD: fd, Flags: int(flags)})
 	return err
 }
+
+// suitsRead: RWF_HIPRI needs a ring of another kind, and is an ordinary read elsewhere.
+func suitsRead(op *Op) bool { return op.Flags&unix.RWF_HIPRI == 0 || op.Unbounded }
+
+// suitsWrite: besides, a ring says EAGAIN to every buffered write with RWF_NOWAIT (io_uring/rw.c io_write), where the
+// system call says what the file system does: EOPNOTSUPP, or the bytes. It does not wait, so there is nothing to gain.
+func suitsWrite(op *Op) bool { return op.Flags&(unix.RWF_HIPRI|unix.RWF_NOWAIT) == 0 || op.Unbounded }
 
 func prepRW(op *Op, sqe *uring.SQE, addr unsafe.Pointer, length int) {
 	sqe.FD = int32(op.FD)
@@ -137,6 +132,23 @@ func prepFsync(_ *slot, op *Op, sqe *uring.SQE) error {
 	if op.Flags&1 != 0 {
 		sqe.OpFlags = uring.FsyncDatasync
 	}
+	return nil
+}
+
+func prepFtruncate(_ *slot, op *Op, sqe *uring.SQE) error {
+	sqe.FD = int32(op.FD)
+	sqe.Off = uint64(op.Length)
+	return nil
+}
+
+// suitsFtruncate: the system call refuses a negative length before it looks at the descriptor; the opcode does not.
+func suitsFtruncate(op *Op) bool { return op.Length >= 0 }
+
+func prepFallocate(_ *slot, op *Op, sqe *uring.SQE) error {
+	sqe.FD = int32(op.FD)
+	sqe.Off = uint64(op.Offset)
+	sqe.Addr = uint64(op.Length)
+	sqe.Len = uint32(op.Flags)
 	return nil
 }
 
@@ -224,15 +236,6 @@ func directCopyFileRange(_ *Features, op *Op) (int, error) {
 func directSeek(_ *Features, op *Op) (int, error) {
 	n, err := unix.Seek(op.FD, op.Offset, op.Mask)
 	return int(max(n, 0)), err
-}
-
-// directReadahead uses fadvise: readahead(2) is the same for regular files and is not on every architecture.
-func directReadahead(_ *Features, op *Op) (int, error) {
-	return 0, unix.Fadvise(op.FD, op.Offset, op.Length, unix.FADV_WILLNEED)
-}
-
-func directFadvise(_ *Features, op *Op) (int, error) {
-	return 0, unix.Fadvise(op.FD, op.Offset, op.Length, op.Mask)
 }
 
 func directGetFlags(_ *Features, op *Op) (int, error) {

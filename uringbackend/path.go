@@ -178,6 +178,72 @@ func prepStatx(s *slot, op *Op, sqe *uring.SQE) error {
 	return nil
 }
 
+func prepMkdirat(s *slot, op *Op, sqe *uring.SQE) error {
+	path, err := s.cstring(op.Path)
+	if err != nil {
+		return err
+	}
+	sqe.FD = int32(op.FD)
+	sqe.Addr = uint64(uintptr(unsafe.Pointer(path)))
+	sqe.Len = uint32(op.Mask)
+	return nil
+}
+
+func prepUnlinkat(s *slot, op *Op, sqe *uring.SQE) error {
+	path, err := s.cstring(op.Path)
+	if err != nil {
+		return err
+	}
+	sqe.FD = int32(op.FD)
+	sqe.Addr = uint64(uintptr(unsafe.Pointer(path)))
+	sqe.OpFlags = uint32(op.Flags)
+	return nil
+}
+
+func prepSymlinkat(s *slot, op *Op, sqe *uring.SQE) error {
+	sqe.FD = int32(op.FD)
+	return s.twoPaths(op.Path2, op.Path, sqe)
+}
+
+// prepLinkat links a descriptor through its magic link, which a worker of the kernel resolves as the process: unlike
+// AT_EMPTY_PATH it needs no capability, and no sameness of the credentials that the descriptor was opened with.
+func prepLinkat(s *slot, op *Op, sqe *uring.SQE) error {
+	from, flags := op.Path, op.Flags
+	sqe.FD = int32(op.FD)
+	if from == "" {
+		if !isOpen(op.FD) {
+			return unix.EBADF
+		}
+		from, flags = procFD(op.FD), flags&^unix.AT_EMPTY_PATH|unix.AT_SYMLINK_FOLLOW
+		sqe.FD = unix.AT_FDCWD
+	}
+	sqe.Len = uint32(op.FD2)
+	sqe.OpFlags = uint32(flags)
+	return s.twoPaths(from, op.Path2, sqe)
+}
+
+func prepRenameat2(s *slot, op *Op, sqe *uring.SQE) error {
+	sqe.FD = int32(op.FD)
+	sqe.Len = uint32(op.FD2)
+	sqe.OpFlags = uint32(op.Flags)
+	return s.twoPaths(op.Path, op.Path2, sqe)
+}
+
+// twoPaths puts two paths into addr and addr2.
+func (s *slot) twoPaths(first, second string, sqe *uring.SQE) error {
+	a, err := s.cstring(first)
+	if err != nil {
+		return err
+	}
+	b, err := s.cstring2(second)
+	if err != nil {
+		return err
+	}
+	sqe.Addr = uint64(uintptr(unsafe.Pointer(a)))
+	sqe.Off = uint64(uintptr(unsafe.Pointer(b)))
+	return nil
+}
+
 func directOpenat2(_ *Features, op *Op) (int, error) {
 	if op.How == nil {
 		return 0, unix.EFAULT
@@ -223,8 +289,9 @@ func directLinkat(f *Features, op *Op) (int, error) {
 	if f.LinkatEmptyPath.Answer == Yes {
 		return 0, unix.Linkat(op.FD, "", op.FD2, op.Path2, op.Flags|unix.AT_EMPTY_PATH)
 	}
-	err := unix.Linkat(unix.AT_FDCWD, procFD(op.FD), op.FD2, op.Path2, op.Flags&^unix.AT_EMPTY_PATH|unix.AT_SYMLINK_FOLLOW)
-	return 0, err
+	return 0, viaProc(op.FD, func(path string) error {
+		return unix.Linkat(unix.AT_FDCWD, path, op.FD2, op.Path2, op.Flags&^unix.AT_EMPTY_PATH|unix.AT_SYMLINK_FOLLOW)
+	})
 }
 
 func directUnlinkat(_ *Features, op *Op) (int, error) {
@@ -313,12 +380,16 @@ func procFD(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 // viaProc runs a path call on the object of fd. The magic link is missing exactly when fd is not open.
 func viaProc(fd int, call func(path string) error) error {
 	err := call(procFD(fd))
-	if errors.Is(err, unix.ENOENT) {
-		if _, ferr := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); ferr != nil {
-			return unix.EBADF
-		}
+	if errors.Is(err, unix.ENOENT) && !isOpen(fd) {
+		return unix.EBADF
 	}
 	return err
+}
+
+// isOpen says that fd is a descriptor, good for whatever.
+func isOpen(fd int) bool {
+	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil
 }
 
 // hasNUL says that s cannot be a C string.

@@ -5,13 +5,9 @@ package uringbackend
 import (
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/uringfs/uringfs/uringbackend/uring"
 )
 
 // Probe asks the kernel. dir, if not empty, is a directory of the file system that the volume will be on; without
@@ -19,7 +15,7 @@ import (
 // nothing outside the process and keeps nothing.
 func Probe(dir string) Features {
 	var f Features
-	for _, a := range abilities {
+	for a := range allAbilities() {
 		*a.of(&f) = Ability{Since: a.since}
 	}
 	probeRing(&f)
@@ -36,112 +32,6 @@ func (a *Ability) settle(err error) {
 		a.Answer, a.Why = Unknown, err
 	default:
 		a.Answer, a.Why = No, err
-	}
-}
-
-func probeRing(f *Features) {
-	r, err := uring.New(4, 0, uring.SetupClamp)
-	if err == nil {
-		err = nop(r)
-		if err != nil {
-			_ = r.Close()
-		}
-	}
-	if err != nil {
-		f.Ring.settle(err)
-		refusal(&f.Ring)
-		for _, a := range abilities {
-			if ab := a.of(f); strings.HasPrefix(a.name, "io_uring.") {
-				ab.Answer, ab.Why = f.Ring.Answer, f.Ring.Why
-			}
-		}
-		return
-	}
-	defer func() { _ = r.Close() }()
-	f.Ring.settle(nil)
-	feature := func(a *Ability, bit uint32) {
-		a.Answer, a.Why = Yes, nil
-		if r.Features()&bit == 0 {
-			a.Answer, a.Why = No, unix.EOPNOTSUPP
-		}
-	}
-	feature(&f.NoDrop, uring.FeatNoDrop)
-	feature(&f.RWCurPos, uring.FeatRWCurPos)
-	feature(&f.ExtArg, uring.FeatExtArg)
-
-	// Nothing is in flight, so a kernel that knows the request answers ENOENT.
-	_, err = uring.Register(r.FD(), uring.RegisterSyncCancel, unsafe.Pointer(&uring.SyncCancelReg{
-		Addr: 1, FD: -1, Timeout: uring.Timespec{Sec: -1, Nsec: -1},
-	}), 1)
-	if errors.Is(err, unix.ENOENT) {
-		err = nil
-	}
-	f.SyncCancel.settle(err)
-
-	wide, err := uring.New(2, 0, uring.SetupClamp|uring.SetupSQE128)
-	if err == nil {
-		_ = wide.Close()
-	}
-	f.SQE128.settle(err)
-
-	ops, err := uring.ProbeOpcodes(r.FD())
-	for _, o := range []struct {
-		a  *Ability
-		op uring.Opcode
-	}{
-		{&f.OpRead, uring.OpRead},
-		{&f.OpWrite, uring.OpWrite},
-		{&f.OpReadv, uring.OpReadv},
-		{&f.OpWritev, uring.OpWritev},
-		{&f.OpFsync, uring.OpFsync},
-		{&f.OpOpenat2, uring.OpOpenat2},
-		{&f.OpClose, uring.OpClose},
-		{&f.OpStatx, uring.OpStatx},
-		{&f.OpAsyncCancel, uring.OpAsyncCancel},
-	} {
-		switch {
-		case err != nil:
-			o.a.settle(err)
-		case ops.Has(o.op):
-			o.a.settle(nil)
-		default:
-			o.a.settle(unix.EOPNOTSUPP)
-		}
-	}
-}
-
-// nop sends one empty operation around: a filter may allow setup and refuse enter.
-func nop(r *uring.Ring) error {
-	r.Push(&uring.SQE{Opcode: uring.OpNop, UserData: 1}) // an empty queue has room
-	for {
-		_, errno := r.Enter(1, uring.EnterGetEvents)
-		if errno != 0 && errno != unix.EINTR {
-			return fmt.Errorf("io_uring_enter: %w", errno)
-		}
-		if c, ok := r.Next(); ok {
-			if c.UserData != 1 || c.Res != 0 {
-				return fmt.Errorf("io_uring no-op returned %d: %w", c.Res, unix.EIO)
-			}
-			return nil
-		}
-	}
-}
-
-// refusal finds out who refused the ring, as far as that can be known.
-func refusal(a *Ability) {
-	const sysctl = "/proc/sys/kernel/io_uring_disabled" // 6.6
-	b, err := os.ReadFile(sysctl)
-	setting := strings.TrimSpace(string(b))
-	switch {
-	case errors.Is(a.Why, unix.EPERM) && setting == "1", errors.Is(a.Why, unix.EPERM) && setting == "2":
-		a.Answer, a.Why = Unknown, fmt.Errorf("sysctl kernel.io_uring_disabled=%s: %w", setting, a.Why)
-	case errors.Is(a.Why, unix.EPERM), errors.Is(a.Why, unix.EACCES):
-		a.Answer, a.Why = Unknown, fmt.Errorf("refused, by a seccomp filter or a security module: %w", a.Why)
-	case errors.Is(a.Why, unix.ENOSYS) && err == nil:
-		// The sysctl exists only where io_uring is compiled in.
-		a.Answer, a.Why = Unknown, fmt.Errorf("refused, by a seccomp filter: %w", a.Why)
-	case errors.Is(a.Why, unix.ENOMEM), errors.Is(a.Why, unix.EMFILE), errors.Is(a.Why, unix.ENFILE):
-		a.Answer, a.Why = Unknown, fmt.Errorf("no resources to ask: %w", a.Why)
 	}
 }
 

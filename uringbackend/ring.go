@@ -50,7 +50,7 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 	}
 	e := &ringEngine{core: c, calls: newSyscalls(c, cfg)}
 	for k := kindInvalid + 1; k < kinds; k++ {
-		e.onRing[k] = verbs[k].ring.absent == "" && ringAbility(f, k).Answer == Yes
+		e.onRing[k] = f.Opcode(k).Answer == Yes
 	}
 	c.roads = roadsFor(cfg.Policy)
 	var err error
@@ -67,10 +67,13 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 // Submit implements Submitter.
 func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
 	for i := 0; i < len(ops); {
-		r := e.road(&ops[i], len(ops)-i)
-		end := i + 1
-		for end < len(ops) && (ops[end-1].Link || e.road(&ops[end], len(ops)-i) == r && r != roadLoop) {
-			end++
+		r, end := e.road(ops, i)
+		for end < len(ops) && r != roadLoop && !ops[end].Drain {
+			next, n := e.road(ops, end)
+			if next != r {
+				break
+			}
+			end = n
 		}
 		e.part(ctx, r, ops[i:end], i, done)
 		i = end
@@ -87,28 +90,38 @@ const (
 	roadLoop
 )
 
-// road chooses for an op that is not linked to the one before it; left is how many ops follow, itself included.
-func (e *ringEngine) road(op *Op, left int) road {
+// road chooses for the op at, and what is linked to it: end is the op behind those.
+func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
+	ringable, waits := true, false
+	for end = at; end < len(ops); {
+		op := &ops[end]
+		ringable = ringable && op.Kind.valid() && e.takes(op)
+		waits = waits || op.Unbounded && op.Kind != KindClose
+		if end++; !op.Link {
+			break
+		}
+	}
+	op := &ops[at]
 	switch {
-	case !op.Kind.valid() || !e.onRing[op.Kind]:
-		return roadCall
-	case op.Unbounded && op.Kind != KindClose:
-		return roadLoop
-	case op.Link || op.Drain || op.Timeout > 0 || op.direct():
-		return roadPool
+	case !ringable:
+		return roadCall, end
+	case waits:
+		return roadLoop, end
+	case end > at+1 || op.Timeout > 0 || op.direct():
+		return roadPool, end
 	}
 	switch e.core.roads[op.Kind] {
 	case RoadRing:
-		return roadPool
+		return roadPool, end
 	case RoadBatch:
-		if left >= minBatch {
-			return roadPool
+		if len(ops) >= minBatch {
+			return roadPool, end
 		}
-		return roadCall
+		return roadCall, end
 	case RoadCached:
-		return roadCached
+		return roadCached, end
 	default:
-		return roadCall
+		return roadCall, end
 	}
 }
 
@@ -145,6 +158,12 @@ func (e *ringEngine) cancelFD(fd int) int {
 		return 0
 	}
 	return e.loop.cancelFD(fd) + e.calls.cancelFD(fd)
+}
+
+// takes says that the ring can carry op out, whose kind is valid.
+func (e *ringEngine) takes(op *Op) bool {
+	suits := verbs[op.Kind].ring.suits
+	return e.onRing[op.Kind] && (suits == nil || suits(op))
 }
 
 // run carries bounded ops out on one ring. first is the index of ops[0] in its Submit call.

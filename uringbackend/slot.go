@@ -156,6 +156,15 @@ func (s *slot) cstring(path string) (*byte, error) {
 	return &s.path[0], nil
 }
 
+// cstring2 is cstring for a second path, or the name of an attribute.
+func (s *slot) cstring2(path string) (*byte, error) {
+	if hasNUL(path) {
+		return nil, unix.EINVAL
+	}
+	s.path2 = append(append(s.path2[:0], path...), 0)
+	return &s.path2[0], nil
+}
+
 // userData is what travels through the kernel: which slot, which of its uses, and whose completion it is. Never a
 // pointer: the collector cannot see it there.
 func userData(place int, gen uint32, m mark) uint64 {

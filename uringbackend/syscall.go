@@ -22,6 +22,7 @@ type syscalls struct {
 	limit    int // unbounded ops in flight
 
 	gate gate
+	trap trap
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -94,6 +95,9 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 // direct runs the syscall half, here and now.
 func (s *syscalls) direct(op *Op) (int, error) {
 	s.stats.verbs[op.Kind].syscall.Add(1)
+	if held := verbs[op.Kind].held; held != nil {
+		return held(s, op)
+	}
 	return verbs[op.Kind].direct(s.features, op)
 }
 
@@ -107,6 +111,7 @@ func (s *syscalls) Close() error {
 	}
 	s.mu.Unlock()
 	s.gate.drain()
+	s.trap.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, ev := range s.idle {
@@ -185,7 +190,7 @@ func (s *syscalls) plan(op *Op) ([]unix.PollFd, func() (int, error)) {
 			// Ready, so it will not wait, unless another reader of the descriptor comes first.
 			return verb(s.features, op)
 		}
-	case KindSplice:
+	case KindSplice, KindTee:
 		return []unix.PollFd{{Fd: int32(op.FD), Events: unix.POLLIN}, {Fd: int32(op.FD2), Events: unix.POLLOUT}},
 			func() (int, error) {
 				try := *op

@@ -11,7 +11,7 @@ import (
 // Kind names a verb. Each constant says which fields of Op its verb reads and what n means.
 type Kind uint8
 
-// Verbs with a ring half and a syscall half.
+// Verbs for files and names. Descriptors that a verb acts on are real ones unless its comment says "which may be O_PATH".
 const (
 	kindInvalid Kind = iota
 	// KindReadAt reads FD at Offset into Buf; Flags RWF_*. n: bytes, 0 at the end of file. pread(2), preadv2(2).
@@ -32,21 +32,18 @@ const (
 	KindClose
 	// KindStatx fills Statx for Path beneath FD (or FD itself: AT_EMPTY_PATH in Flags); Mask STATX_*. statx(2).
 	KindStatx
-)
-
-// Verbs with only a syscall half so far.
-const (
-	// KindMkdirat makes directory Path beneath FD with mode Mask.
-	KindMkdirat Kind = iota + KindStatx + 1
+	// KindMkdirat makes directory Path beneath FD with mode Mask. mkdirat(2).
+	KindMkdirat
 	// KindMknodat makes node Path beneath FD with mode Mask (type included) and device Offset.
 	KindMknodat
-	// KindSymlinkat makes Path beneath FD a symbolic link to Path2.
+	// KindSymlinkat makes Path beneath FD a symbolic link to Path2. symlinkat(2).
 	KindSymlinkat
-	// KindLinkat links Path beneath FD (or FD itself: empty Path) as Path2 beneath FD2; Flags AT_*.
+	// KindLinkat links Path beneath FD (or FD itself, which may be O_PATH: empty Path) as Path2 beneath FD2; Flags
+	// AT_*. linkat(2).
 	KindLinkat
-	// KindUnlinkat removes Path beneath FD; Flags AT_REMOVEDIR.
+	// KindUnlinkat removes Path beneath FD; Flags AT_REMOVEDIR. unlinkat(2).
 	KindUnlinkat
-	// KindRenameat2 renames Path beneath FD to Path2 beneath FD2; Flags RENAME_*.
+	// KindRenameat2 renames Path beneath FD to Path2 beneath FD2; Flags RENAME_*. renameat2(2).
 	KindRenameat2
 	// KindReadlinkat reads the link Path beneath FD (or FD itself, an O_PATH link: empty Path) into Buf. n: bytes.
 	KindReadlinkat
@@ -56,25 +53,27 @@ const (
 	KindFchown
 	// KindUtimens sets Times (access, modification; UTIME_NOW, UTIME_OMIT) of FD, which may be O_PATH.
 	KindUtimens
-	// KindFtruncate sets the length of FD to Length.
+	// KindFtruncate sets the length of FD to Length. ftruncate(2).
 	KindFtruncate
-	// KindFallocate applies Flags FALLOC_FL_* to Length bytes of FD at Offset.
+	// KindFallocate applies Flags FALLOC_FL_* to Length bytes of FD at Offset. fallocate(2).
 	KindFallocate
-	// KindGetdents reads directory entries of FD into Buf (struct linux_dirent64). n: bytes, 0 at the end.
+	// KindGetdents reads directory entries of FD into Buf (struct linux_dirent64), GetdentsBuffer bytes best. n: bytes,
+	// 0 at the end. getdents64(2); no kernel has an opcode for it.
 	KindGetdents
-	// KindFgetxattr reads attribute Path of FD, which may be O_PATH, into Buf. n: bytes; empty Buf asks the size.
+	// KindFgetxattr reads attribute Path of FD into Buf. n: bytes; empty Buf asks the size. Mask ByMagicLink: FD may be
+	// O_PATH. fgetxattr(2).
 	KindFgetxattr
-	// KindFsetxattr sets attribute Path of FD, which may be O_PATH, to Buf; Flags XATTR_*.
+	// KindFsetxattr sets attribute Path of FD to Buf; Flags XATTR_*; Mask as in KindFgetxattr. fsetxattr(2).
 	KindFsetxattr
-	// KindFlistxattr lists attribute names of FD, which may be O_PATH, into Buf. n: bytes; empty Buf asks the size.
+	// KindFlistxattr lists attribute names of FD into Buf; Mask as in KindFgetxattr. n: bytes; empty Buf asks the size.
 	KindFlistxattr
-	// KindFremovexattr removes attribute Path of FD, which may be O_PATH.
+	// KindFremovexattr removes attribute Path of FD; Mask as in KindFgetxattr.
 	KindFremovexattr
 	// KindCopyFileRange copies Length bytes from FD at Offset to FD2 at Offset2. n: bytes.
 	KindCopyFileRange
 	// KindSeek moves FD's position to Offset by whence Mask (SEEK_DATA, SEEK_HOLE, …). n: the new position.
 	KindSeek
-	// KindFstatfs fills Statfs for the file system of FD.
+	// KindFstatfs fills Statfs for the file system of FD, which may be O_PATH.
 	KindFstatfs
 	// KindSyncfs makes the file system of FD durable.
 	KindSyncfs
@@ -93,12 +92,31 @@ const (
 	// KindSetFlags sets the inode flags of FD to Flags (FS_IOC_SETFLAGS).
 	KindSetFlags
 	// KindSplice moves Length bytes from FD at Offset to FD2 at Offset2 by reference; one of them is a pipe and
-	// takes offset -1; Flags SPLICE_F_*. n: bytes.
+	// takes offset -1; Flags SPLICE_F_*. n: bytes. splice(2). See Engine.Splice for what waits.
 	KindSplice
 	// KindReadahead starts reading Length bytes of FD at Offset into the page cache.
 	KindReadahead
-	// KindFadvise gives advice Mask POSIX_FADV_* for Length bytes of FD at Offset.
+	// KindFadvise gives advice Mask POSIX_FADV_* for Length bytes of FD at Offset; Length 0: to the end.
+	// posix_fadvise(2).
 	KindFadvise
+	// KindSyncFileRange starts or awaits writeback of Length bytes of FD at Offset, as Flags SYNC_FILE_RANGE_* say;
+	// Length 0: to the end. It makes nothing durable by itself. sync_file_range(2).
+	KindSyncFileRange
+	// KindMadvise gives advice Mask MADV_* for the memory of Buf, which begins on a page. madvise(2).
+	KindMadvise
+	// KindTee duplicates up to Length bytes of the pipe FD into the pipe FD2, by reference, and consumes none; Flags
+	// SPLICE_F_*. n: bytes. tee(2).
+	KindTee
+	// KindGetxattr reads attribute Path2 of the file Path, absolute or beneath the working directory, into Buf; links
+	// are followed. n: bytes; empty Buf asks the size. getxattr(2).
+	KindGetxattr
+	// KindSetxattr sets attribute Path2 of the file Path, as KindGetxattr finds it, to Buf; Flags XATTR_*. setxattr(2).
+	KindSetxattr
+	// KindCachestat fills Cachestat for Length bytes of FD at Offset; Length 0: to the end. cachestat(2).
+	KindCachestat
+	// KindDetach takes Length bytes of FD at Offset out of the page cache, dirty pages written back first, even where
+	// pipes or sockets hold references to them. FD is open for writing with O_DIRECT. See Engine.Detach.
+	KindDetach
 
 	kinds
 )
@@ -108,6 +126,8 @@ type verb struct {
 	name   string
 	ring   ringHalf
 	direct func(f *Features, op *Op) (int, error)
+	// held replaces direct for a verb that needs what the engine keeps.
+	held func(s *syscalls, op *Op) (int, error)
 }
 
 // ringHalf prepares a submission. A verb without one names the reason in absent instead.
@@ -115,36 +135,39 @@ type ringHalf struct {
 	opcode uring.Opcode
 	prep   func(s *slot, op *Op, sqe *uring.SQE) error
 	absent string
+	// suits says whether the opcode can carry this op out as the system call would; others go by the syscall half and
+	// are no fallbacks. nil: it suits every op.
+	suits func(op *Op) bool
 }
 
 // syscallOnly marks a row whose ring half does not exist; such a row is never a fallback.
 var syscallOnly = ringHalf{absent: "syscall"}
 
 var verbs = [kinds]verb{
-	KindReadAt:   {name: "read_at", ring: ringHalf{opcode: uring.OpRead, prep: prepReadAt}, direct: directReadAt},
-	KindWriteAt:  {name: "write_at", ring: ringHalf{opcode: uring.OpWrite, prep: prepWriteAt}, direct: directWriteAt},
-	KindReadvAt:  {name: "readv_at", ring: ringHalf{opcode: uring.OpReadv, prep: prepReadvAt}, direct: directReadvAt},
-	KindWritevAt: {name: "writev_at", ring: ringHalf{opcode: uring.OpWritev, prep: prepWritevAt}, direct: directWritevAt},
+	KindReadAt:   {name: "read_at", ring: ringHalf{opcode: uring.OpRead, prep: prepReadAt, suits: suitsRead}, direct: directReadAt},
+	KindWriteAt:  {name: "write_at", ring: ringHalf{opcode: uring.OpWrite, prep: prepWriteAt, suits: suitsWrite}, direct: directWriteAt},
+	KindReadvAt:  {name: "readv_at", ring: ringHalf{opcode: uring.OpReadv, prep: prepReadvAt, suits: suitsRead}, direct: directReadvAt},
+	KindWritevAt: {name: "writev_at", ring: ringHalf{opcode: uring.OpWritev, prep: prepWritevAt, suits: suitsWrite}, direct: directWritevAt},
 	KindFsync:    {name: "fsync", ring: ringHalf{opcode: uring.OpFsync, prep: prepFsync}, direct: directFsync},
 	KindOpenat2:  {name: "openat2", ring: ringHalf{opcode: uring.OpOpenat2, prep: prepOpenat2}, direct: directOpenat2},
 	KindClose:    {name: "close", ring: ringHalf{opcode: uring.OpClose, prep: prepClose}, direct: directClose},
 	KindStatx:    {name: "statx", ring: ringHalf{opcode: uring.OpStatx, prep: prepStatx}, direct: directStatx},
 
-	KindMkdirat:       {name: "mkdirat", ring: syscallOnly, direct: directMkdirat},
+	KindMkdirat:       {name: "mkdirat", ring: ringHalf{opcode: uring.OpMkdirat, prep: prepMkdirat}, direct: directMkdirat},
 	KindMknodat:       {name: "mknodat", ring: syscallOnly, direct: directMknodat},
-	KindSymlinkat:     {name: "symlinkat", ring: syscallOnly, direct: directSymlinkat},
-	KindLinkat:        {name: "linkat", ring: syscallOnly, direct: directLinkat},
-	KindUnlinkat:      {name: "unlinkat", ring: syscallOnly, direct: directUnlinkat},
-	KindRenameat2:     {name: "renameat2", ring: syscallOnly, direct: directRenameat2},
+	KindSymlinkat:     {name: "symlinkat", ring: ringHalf{opcode: uring.OpSymlinkat, prep: prepSymlinkat}, direct: directSymlinkat},
+	KindLinkat:        {name: "linkat", ring: ringHalf{opcode: uring.OpLinkat, prep: prepLinkat}, direct: directLinkat},
+	KindUnlinkat:      {name: "unlinkat", ring: ringHalf{opcode: uring.OpUnlinkat, prep: prepUnlinkat}, direct: directUnlinkat},
+	KindRenameat2:     {name: "renameat2", ring: ringHalf{opcode: uring.OpRenameat, prep: prepRenameat2}, direct: directRenameat2},
 	KindReadlinkat:    {name: "readlinkat", ring: syscallOnly, direct: directReadlinkat},
 	KindFchmod:        {name: "fchmod", ring: syscallOnly, direct: directFchmod},
 	KindFchown:        {name: "fchown", ring: syscallOnly, direct: directFchown},
 	KindUtimens:       {name: "utimens", ring: syscallOnly, direct: directUtimens},
-	KindFtruncate:     {name: "ftruncate", ring: syscallOnly, direct: directFtruncate},
-	KindFallocate:     {name: "fallocate", ring: syscallOnly, direct: directFallocate},
+	KindFtruncate:     {name: "ftruncate", ring: ringHalf{opcode: uring.OpFtruncate, prep: prepFtruncate, suits: suitsFtruncate}, direct: directFtruncate},
+	KindFallocate:     {name: "fallocate", ring: ringHalf{opcode: uring.OpFallocate, prep: prepFallocate}, direct: directFallocate},
 	KindGetdents:      {name: "getdents", ring: syscallOnly, direct: directGetdents},
-	KindFgetxattr:     {name: "fgetxattr", ring: syscallOnly, direct: directFgetxattr},
-	KindFsetxattr:     {name: "fsetxattr", ring: syscallOnly, direct: directFsetxattr},
+	KindFgetxattr:     {name: "fgetxattr", ring: ringHalf{opcode: uring.OpFgetxattr, prep: prepFgetxattr}, direct: directFgetxattr},
+	KindFsetxattr:     {name: "fsetxattr", ring: ringHalf{opcode: uring.OpFsetxattr, prep: prepFsetxattr}, direct: directFsetxattr},
 	KindFlistxattr:    {name: "flistxattr", ring: syscallOnly, direct: directFlistxattr},
 	KindFremovexattr:  {name: "fremovexattr", ring: syscallOnly, direct: directFremovexattr},
 	KindCopyFileRange: {name: "copy_file_range", ring: syscallOnly, direct: directCopyFileRange},
@@ -158,9 +181,20 @@ var verbs = [kinds]verb{
 	KindOFDGetlk:      {name: "ofd_getlk", ring: syscallOnly, direct: directOFDGetlk},
 	KindGetFlags:      {name: "get_flags", ring: syscallOnly, direct: directGetFlags},
 	KindSetFlags:      {name: "set_flags", ring: syscallOnly, direct: directSetFlags},
-	KindSplice:        {name: "splice", ring: syscallOnly, direct: directSplice},
-	KindReadahead:     {name: "readahead", ring: syscallOnly, direct: directReadahead},
-	KindFadvise:       {name: "fadvise", ring: syscallOnly, direct: directFadvise},
+	KindSplice:        {name: "splice", ring: ringHalf{opcode: uring.OpSplice, prep: prepSplice, suits: suitsSplice}, direct: directSplice},
+	KindReadahead:     {name: "readahead", ring: ringHalf{opcode: uring.OpFadvise, prep: prepReadahead, suits: suitsShort}, direct: directReadahead},
+	KindFadvise:       {name: "fadvise", ring: ringHalf{opcode: uring.OpFadvise, prep: prepFadvise, suits: suitsShort}, direct: directFadvise},
+
+	KindSyncFileRange: {
+		name: "sync_file_range", ring: ringHalf{opcode: uring.OpSyncFileRange, prep: prepSyncFileRange, suits: suitsShort},
+		direct: directSyncFileRange,
+	},
+	KindMadvise:   {name: "madvise", ring: ringHalf{opcode: uring.OpMadvise, prep: prepMadvise, suits: suitsMadvise}, direct: directMadvise},
+	KindTee:       {name: "tee", ring: ringHalf{opcode: uring.OpTee, prep: prepTee, suits: suitsSplice}, direct: directTee},
+	KindGetxattr:  {name: "getxattr", ring: ringHalf{opcode: uring.OpGetxattr, prep: prepGetxattr}, direct: directGetxattr},
+	KindSetxattr:  {name: "setxattr", ring: ringHalf{opcode: uring.OpSetxattr, prep: prepSetxattr}, direct: directSetxattr},
+	KindCachestat: {name: "cachestat", ring: syscallOnly, direct: directCachestat},
+	KindDetach:    {name: "detach", ring: syscallOnly, held: (*syscalls).detach},
 }
 
 // String is the verb's name, as used by fault plans, counters and traces.
@@ -182,5 +216,5 @@ func Kinds() []Kind {
 	return all
 }
 
-// RingHalf says whether the verb has a ring half at all; whether a kernel has its opcode is a Features question.
+// RingHalf says whether the verb has a ring half at all; whether a kernel has its opcode is what Features.Opcode says.
 func (k Kind) RingHalf() bool { return k.valid() && verbs[k].ring.absent == "" }

@@ -276,7 +276,7 @@ func (w *View) Getxattr(ctx context.Context, r *Ref, name string, buf []byte) (i
 		return 0, err
 	}
 	defer r.release()
-	return w.v.engine.Fgetxattr(ctx, fd, name, buf)
+	return w.v.engine.FgetxattrPath(ctx, fd, name, buf)
 }
 
 // Listxattr reads the names of the extended attributes, each ended by NUL, into buf, as Getxattr does.
@@ -286,17 +286,17 @@ func (w *View) Listxattr(ctx context.Context, r *Ref, buf []byte) (int, error) {
 		return 0, err
 	}
 	defer r.release()
-	return w.v.engine.Flistxattr(ctx, fd, buf)
+	return w.v.engine.FlistxattrPath(ctx, fd, buf)
 }
 
 // Setxattr sets an extended attribute; flags XATTR_CREATE, XATTR_REPLACE.
 func (w *View) Setxattr(ctx context.Context, r *Ref, name string, data []byte, flags int) error {
-	return w.changeXattr(ctx, r, func(fd int) error { return w.v.engine.Fsetxattr(ctx, fd, name, data, flags) })
+	return w.changeXattr(ctx, r, func(fd int) error { return w.v.engine.FsetxattrPath(ctx, fd, name, data, flags) })
 }
 
 // Removexattr removes an extended attribute.
 func (w *View) Removexattr(ctx context.Context, r *Ref, name string) error {
-	return w.changeXattr(ctx, r, func(fd int) error { return w.v.engine.Fremovexattr(ctx, fd, name) })
+	return w.changeXattr(ctx, r, func(fd int) error { return w.v.engine.FremovexattrPath(ctx, fd, name) })
 }
 
 func (w *View) changeXattr(ctx context.Context, r *Ref, change func(fd int) error) error {

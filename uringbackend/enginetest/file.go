@@ -22,6 +22,7 @@ var fileCases = []Case{
 	{"WriteAt", testWriteAt},
 	{"WriteAppend", testWriteAppend},
 	{"WriteDsync", testWriteDsync},
+	{"TransferFlags", testTransferFlags},
 	{"Vectored", testVectored},
 	{"VectoredLimits", testVectoredLimits},
 	{"BigBuffers", testBigBuffers},
@@ -120,6 +121,49 @@ func testWriteDsync(t *testing.T, e uringbackend.Engine) {
 	assert.Equal(t, "very durable", string(got))
 	_, err = e.WriteAt(background(), fd, []byte("x"), 0, 1<<30)
 	assert.Equal(t, unix.EOPNOTSUPP, err, "unknown flag")
+}
+
+// testTransferFlags: what a flag does is the file system's business, so the system call says what is right.
+func testTransferFlags(t *testing.T, e uringbackend.Engine) {
+	fd, _ := file(t, patterned(8192), unix.O_RDWR)
+	r, w := pipe(t)
+	bufs := func() [][]byte { return [][]byte{make([]byte, 100), make([]byte, 50)} }
+	for _, flags := range []int{
+		0, unix.RWF_NOWAIT, unix.RWF_DSYNC, unix.RWF_SYNC, unix.RWF_HIPRI, unix.RWF_APPEND, unix.RWF_DONTCACHE,
+		unix.RWF_NOWAIT | unix.RWF_DSYNC, unix.RWF_APPEND | unix.RWF_NOAPPEND, 1 << 30,
+	} {
+		for _, c := range []struct {
+			name        string
+			read, write int
+			off         int64
+		}{{"file", fd, fd, 0}, {"pipe", r, w, -1}} {
+			wantN, wantErr := unix.Pwritev2(c.write, bufs(), c.off, flags)
+			wantN = max(wantN, 0)
+			for _, op := range []uringbackend.Op{
+				{Kind: uringbackend.KindWritevAt, FD: c.write, Bufs: bufs(), Offset: c.off, Flags: flags},
+				{Kind: uringbackend.KindWriteAt, FD: c.write, Buf: make([]byte, 150), Offset: c.off, Flags: flags},
+			} {
+				n, err := e.Do(background(), op)
+				assert.Equal(t, wantErr, err, "%s of a %s with flags %#x", op.Kind, c.name, flags)
+				assert.Equal(t, wantN, n, "%s of a %s with flags %#x", op.Kind, c.name, flags)
+			}
+			if c.read == r { // there is something to be read, whatever came of the writes
+				_, err := unix.Write(w, make([]byte, 450))
+				require.NoError(t, err)
+			}
+			wantN, wantErr = unix.Preadv2(c.read, bufs(), c.off, flags)
+			wantN = max(wantN, 0)
+			for _, op := range []uringbackend.Op{
+				{Kind: uringbackend.KindReadvAt, FD: c.read, Bufs: bufs(), Offset: c.off, Flags: flags},
+				{Kind: uringbackend.KindReadAt, FD: c.read, Buf: make([]byte, 150), Offset: c.off, Flags: flags},
+			} {
+				n, err := e.Do(background(), op)
+				assert.Equal(t, wantErr, err, "%s of a %s with flags %#x", op.Kind, c.name, flags)
+				assert.Equal(t, wantN, n, "%s of a %s with flags %#x", op.Kind, c.name, flags)
+			}
+			drain(t, r, 0)
+		}
+	}
 }
 
 func testVectored(t *testing.T, e uringbackend.Engine) {

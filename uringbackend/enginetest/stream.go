@@ -24,7 +24,6 @@ var streamCases = []Case{
 	{"CancelRace", testCancelRace},
 	{"CancelWrite", testCancelWrite},
 	{"CancelSplice", testCancelSplice},
-	{"Splice", testSplice},
 	{"IdleReadersDoNotStarve", testIdleReaders},
 	{"StackGrowth", testStackGrowth},
 }
@@ -261,21 +260,6 @@ func testCancelSplice(t *testing.T, e uringbackend.Engine) {
 	n, err = unix.Read(s[1], buf)
 	require.NoError(t, err)
 	assert.Equal(t, "through", string(buf[:n]))
-}
-
-func testSplice(t *testing.T, e uringbackend.Engine) {
-	content := patterned(10000)
-	fd, _ := file(t, content, unix.O_RDONLY)
-	r, w := pipe(t)
-	n, err := e.Splice(background(), uringbackend.FileRange{FD: fd, Offset: 100}, uringbackend.FileRange{FD: w, Offset: -1}, 5000, 0, false)
-	require.NoError(t, err)
-	require.Positive(t, n)
-	assert.True(t, bytes.Equal(content[100:100+n], drain(t, r, 0)))
-	n, err = e.Splice(background(), uringbackend.FileRange{FD: fd, Offset: 10000}, uringbackend.FileRange{FD: w, Offset: -1}, 10, 0, false)
-	require.NoError(t, err)
-	assert.Zero(t, n, "end of the file")
-	_, err = e.Splice(background(), uringbackend.FileRange{FD: r, Offset: -1}, uringbackend.FileRange{FD: w, Offset: 5}, 10, unix.SPLICE_F_NONBLOCK, false)
-	assert.Equal(t, unix.ESPIPE, err)
 }
 
 // testIdleReaders: ops that wait for peers hold nothing that file I/O needs.

@@ -19,14 +19,11 @@ import (
 )
 
 var verbCases = []Case{
-	{"Nodes", testNodes},
-	{"Links", testLinks},
-	{"Rename", testRename},
 	{"Metadata", testMetadata},
 	{"Space", testSpace},
+	{"SpaceErrors", testSpaceErrors},
 	{"CopyFileRange", testCopyFileRange},
 	{"Getdents", testGetdents},
-	{"Xattr", testXattr},
 	{"FileSystem", testFileSystem},
 	{"Handles", testHandles},
 	{"InodeFlags", testInodeFlags},
@@ -35,89 +32,6 @@ var verbCases = []Case{
 }
 
 func in(dir int, name string) uringbackend.At { return uringbackend.At{Dir: dir, Name: name} }
-
-func testNodes(t *testing.T, e uringbackend.Engine) {
-	dir, path := directory(t)
-	ctx := background()
-	require.NoError(t, e.Mkdirat(ctx, in(dir, "d"), 0o750))
-	st, err := os.Stat(filepath.Join(path, "d"))
-	require.NoError(t, err)
-	assert.True(t, st.IsDir())
-	assert.Equal(t, unix.EEXIST, e.Mkdirat(ctx, in(dir, "d"), 0o750))
-	assert.Equal(t, unix.ENOENT, e.Mkdirat(ctx, in(dir, "no/d"), 0o750))
-	assert.Equal(t, unix.EINVAL, e.Mkdirat(ctx, in(dir, "a\x00b"), 0o750))
-
-	require.NoError(t, e.Mknodat(ctx, in(dir, "fifo"), unix.S_IFIFO|0o600, 0))
-	st, err = os.Lstat(filepath.Join(path, "fifo"))
-	require.NoError(t, err)
-	assert.Equal(t, os.ModeNamedPipe, st.Mode().Type())
-	require.NoError(t, e.Mknodat(ctx, in(dir, "plain"), unix.S_IFREG|0o600, 0))
-
-	assert.Equal(t, unix.EISDIR, e.Unlinkat(ctx, in(dir, "d"), 0))
-	assert.Equal(t, unix.ENOTDIR, e.Unlinkat(ctx, in(dir, "plain"), unix.AT_REMOVEDIR))
-	require.NoError(t, os.WriteFile(filepath.Join(path, "d", "x"), nil, 0o600))
-	assert.Equal(t, unix.ENOTEMPTY, e.Unlinkat(ctx, in(dir, "d"), unix.AT_REMOVEDIR))
-	require.NoError(t, e.Unlinkat(ctx, in(dir, "d/x"), 0))
-	require.NoError(t, e.Unlinkat(ctx, in(dir, "d"), unix.AT_REMOVEDIR))
-	require.NoError(t, e.Unlinkat(ctx, in(dir, "fifo"), 0))
-	assert.Equal(t, unix.ENOENT, e.Unlinkat(ctx, in(dir, "fifo"), 0))
-}
-
-func testLinks(t *testing.T, e uringbackend.Engine) {
-	dir, path := directory(t)
-	ctx := background()
-	require.NoError(t, e.Symlinkat(ctx, "some/target", in(dir, "l")))
-	assert.Equal(t, unix.EEXIST, e.Symlinkat(ctx, "x", in(dir, "l")))
-	buf := make([]byte, 100)
-	n, err := e.Readlinkat(ctx, in(dir, "l"), buf)
-	require.NoError(t, err)
-	assert.Equal(t, "some/target", string(buf[:n]))
-	link, err := unix.Open(filepath.Join(path, "l"), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	own(t, link)
-	n, err = e.Readlinkat(ctx, in(link, ""), buf[:4])
-	require.NoError(t, err)
-	assert.Equal(t, "some", string(buf[:n]), "cut to the buffer")
-	_, err = e.Readlinkat(ctx, in(link, ""), nil)
-	assert.Equal(t, unix.EINVAL, err)
-	_, err = e.Readlinkat(ctx, in(dir, "none"), buf)
-	assert.Equal(t, unix.ENOENT, err)
-
-	require.NoError(t, os.WriteFile(filepath.Join(path, "f"), []byte("f"), 0o600))
-	require.NoError(t, e.Linkat(ctx, in(dir, "f"), in(dir, "g"), 0))
-	assert.Equal(t, unix.EEXIST, e.Linkat(ctx, in(dir, "f"), in(dir, "g"), 0))
-	fd, err := unix.Open(filepath.Join(path, "f"), unix.O_PATH|unix.O_CLOEXEC, 0)
-	require.NoError(t, err)
-	own(t, fd)
-	require.NoError(t, e.Linkat(ctx, in(fd, ""), in(dir, "h"), 0), "of a descriptor")
-	require.NoError(t, e.Linkat(ctx, in(link, ""), in(dir, "l2"), 0), "of a link's descriptor")
-	target, err := os.Readlink(filepath.Join(path, "l2"))
-	require.NoError(t, err)
-	assert.Equal(t, "some/target", target)
-	var st unix.Stat_t
-	require.NoError(t, unix.Fstat(fd, &st))
-	assert.EqualValues(t, 3, st.Nlink)
-}
-
-func testRename(t *testing.T, e uringbackend.Engine) {
-	dir, path := directory(t)
-	ctx := background()
-	write := func(name string) { require.NoError(t, os.WriteFile(filepath.Join(path, name), []byte(name), 0o600)) }
-	read := func(name string) string {
-		b, err := os.ReadFile(filepath.Join(path, name))
-		require.NoError(t, err)
-		return string(b)
-	}
-	write("a")
-	write("b")
-	assert.Equal(t, unix.EEXIST, e.Renameat2(ctx, in(dir, "a"), in(dir, "b"), unix.RENAME_NOREPLACE))
-	require.NoError(t, e.Renameat2(ctx, in(dir, "a"), in(dir, "b"), unix.RENAME_EXCHANGE))
-	assert.Equal(t, "b", read("a"))
-	assert.Equal(t, "a", read("b"))
-	require.NoError(t, e.Renameat2(ctx, in(dir, "a"), in(dir, "b"), 0))
-	assert.Equal(t, "b", read("b"))
-	assert.Equal(t, unix.ENOENT, e.Renameat2(ctx, in(dir, "a"), in(dir, "c"), 0))
-}
 
 // testMetadata: mode, owner and times by descriptor, whatever the descriptor is good for.
 func testMetadata(t *testing.T, e uringbackend.Engine) {
@@ -191,9 +105,53 @@ func testSpace(t *testing.T, e uringbackend.Engine) {
 	assert.Positive(t, pos)
 	_, err = e.Seek(ctx, fd, 1<<30, unix.SEEK_DATA)
 	assert.Equal(t, unix.ENXIO, err)
-	require.NoError(t, e.Readahead(ctx, fd, 0, 4096))
-	require.NoError(t, e.Fadvise(ctx, fd, 0, 0, unix.FADV_SEQUENTIAL))
-	assert.Equal(t, unix.EINVAL, e.Fadvise(ctx, fd, 0, 0, 99))
+}
+
+func testSpaceErrors(t *testing.T, e uringbackend.Engine) {
+	ctx := background()
+	fd, path := file(t, patterned(100), unix.O_RDWR)
+	ro, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	own(t, ro)
+	byPath, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
+	require.NoError(t, err)
+	own(t, byPath)
+	r, w := pipe(t)
+	for _, c := range []struct {
+		name   string
+		fd     int
+		length int64
+		want   unix.Errno
+	}{
+		{"negative", fd, -1, unix.EINVAL},
+		{"negative, not open", 1 << 20, -1, unix.EINVAL},
+		{"not open", 1 << 20, 1, unix.EBADF},
+		{"not writable", ro, 1, unix.EINVAL},
+		{"O_PATH", byPath, 1, unix.EBADF},
+		{"pipe", w, 1, unix.EINVAL},
+	} {
+		assert.Equal(t, c.want, e.Ftruncate(ctx, c.fd, c.length), "ftruncate: %s", c.name)
+	}
+	for _, c := range []struct {
+		name        string
+		fd, mode    int
+		off, length int64
+		want        unix.Errno
+	}{
+		{"nothing", fd, 0, 0, 0, unix.EINVAL},
+		{"negative length", fd, 0, 0, -1, unix.EINVAL},
+		{"negative offset", fd, 0, -1, 10, unix.EINVAL},
+		{"unknown mode", fd, 1 << 20, 0, 10, unix.EOPNOTSUPP},
+		{"hole that grows the file", fd, unix.FALLOC_FL_PUNCH_HOLE, 0, 10, unix.EOPNOTSUPP},
+		{"too large", fd, 0, 1<<63 - 10, 100, unix.EFBIG},
+		{"not open", 1 << 20, 0, 0, 10, unix.EBADF},
+		{"not writable", ro, 0, 0, 10, unix.EBADF},
+		{"O_PATH", byPath, 0, 0, 10, unix.EBADF},
+		{"pipe", r, 0, 0, 10, unix.EBADF},
+		{"writable pipe", w, 0, 0, 10, unix.ESPIPE},
+	} {
+		assert.Equal(t, c.want, e.Fallocate(ctx, c.fd, c.mode, c.off, c.length), "fallocate: %s", c.name)
+	}
 }
 
 func testCopyFileRange(t *testing.T, e uringbackend.Engine) {
@@ -246,38 +204,6 @@ func testGetdents(t *testing.T, e uringbackend.Engine) {
 	plain, _ := file(t, nil, unix.O_RDONLY)
 	_, err = e.Getdents(background(), plain, buf)
 	assert.Equal(t, unix.ENOTDIR, err)
-}
-
-func testXattr(t *testing.T, e uringbackend.Engine) {
-	_, path := file(t, nil, unix.O_RDONLY)
-	ctx := background()
-	const name = "user.uringfs"
-	for _, flags := range []int{unix.O_RDONLY, unix.O_PATH} {
-		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
-		require.NoError(t, err)
-		own(t, fd)
-		buf := make([]byte, 100)
-		_, err = e.Fgetxattr(ctx, fd, name, buf)
-		require.Equal(t, unix.ENODATA, err)
-		require.NoError(t, e.Fsetxattr(ctx, fd, name, []byte("value"), unix.XATTR_CREATE))
-		assert.Equal(t, unix.EEXIST, e.Fsetxattr(ctx, fd, name, nil, unix.XATTR_CREATE))
-		n, err := e.Fgetxattr(ctx, fd, name, buf)
-		require.NoError(t, err)
-		assert.Equal(t, "value", string(buf[:n]))
-		n, err = e.Fgetxattr(ctx, fd, name, nil)
-		require.NoError(t, err)
-		assert.Equal(t, 5, n, "its size")
-		_, err = e.Fgetxattr(ctx, fd, name, buf[:2])
-		assert.Equal(t, unix.ERANGE, err)
-		n, err = e.Flistxattr(ctx, fd, buf)
-		require.NoError(t, err)
-		assert.Contains(t, string(buf[:n]), name+"\x00")
-		require.NoError(t, e.Fremovexattr(ctx, fd, name))
-		assert.Equal(t, unix.ENODATA, e.Fremovexattr(ctx, fd, name))
-	}
-	_, err := e.Fgetxattr(ctx, 1<<20, name, nil)
-	assert.Equal(t, unix.EBADF, err)
-	assert.Equal(t, unix.EBADF, e.Fsetxattr(ctx, 1<<20, name, nil, 0))
 }
 
 func testFileSystem(t *testing.T, e uringbackend.Engine) {
