@@ -157,7 +157,6 @@ func TestSQPollWithoutEnter(t *testing.T) {
 	assert.Equal(t, map[uint64]int32{1: 0, 2: 0, 3: 0}, collect(t, r, 3))
 }
 
-
 func TestDeferTaskrun(t *testing.T) {
 	lock(t)
 	flags := uring.SetupSingleIssuer | uring.SetupDeferTaskrun | uring.SetupTaskrunFlag
