@@ -43,7 +43,11 @@ type core struct {
 	reason   string
 	features Features
 	strict   bool
-	closer   func() error
+	longest  int // ops of a chain
+
+	mu sync.Mutex
+	// +checklocks:mu
+	closer func() error // set by Open, changed by Wrap
 
 	// Atomic.
 	stats stats
@@ -95,7 +99,7 @@ var ErrNoRing = errors.New("io_uring engine not available")
 // The caller owns the engine and must Close it.
 func Open(name string, f Features, cfg Config) (Engine, error) {
 	cfg = cfg.withDefaults()
-	c := &core{features: f, strict: cfg.Strict, name: name}
+	c := &core{features: f, strict: cfg.Strict, longest: cfg.Entries, name: name}
 	c.fds.births = cfg.Strict
 	c.calls.New = func() any { return newCall() }
 	switch name {
@@ -104,7 +108,8 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 	case "ring", "auto":
 		r, err := newRing(&c.features, &c.stats, cfg)
 		if err == nil {
-			c.name, c.closer = "ring", r.Close
+			c.name = "ring"
+			c.onClose(func(func() error) error { return r.Close() })
 			return Engine{Submitter: r, core: c}, nil
 		}
 		if name == "ring" {
@@ -119,14 +124,32 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 
 func openSyscall(c *core, cfg Config) Engine {
 	s := newSyscalls(&c.features, &c.stats, cfg)
-	c.closer = s.Close
+	c.onClose(func(func() error) error { return s.Close() })
 	return Engine{Submitter: s, core: c}
 }
 
+// Holder is what a Submitter of Wrap is too when it holds back reports or has goroutines: Engine.Close calls
+// CloseHeld, which must call inner, the Close of what is wrapped, once each time, and return after its last report.
+type Holder interface {
+	CloseHeld(inner func() error) error
+}
+
 // Wrap returns the same engine behind another Submitter, which is expected to forward to e.Submitter.
-// Counters, features and Close stay those of e.
+// Counters, features and Close stay those of e; Close of any copy of e closes the wrapper too, if it is a Holder.
 func (e Engine) Wrap(wrap func(Submitter) Submitter) Engine {
-	return Engine{Submitter: wrap(e.Submitter), core: e.core}
+	s := wrap(e.Submitter)
+	if h, ok := s.(Holder); ok {
+		e.core.onClose(h.CloseHeld)
+	}
+	return Engine{Submitter: s, core: e.core}
+}
+
+// onClose puts another Close around that which there is.
+func (c *core) onClose(around func(inner func() error) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	inner := c.closer
+	c.closer = func() error { return around(inner) }
 }
 
 // Name is the engine that runs: "ring" or "syscall", never "auto".
@@ -138,10 +161,18 @@ func (e Engine) Reason() string { return e.core.reason }
 // Features are the abilities that the engine was opened with.
 func (e Engine) Features() Features { return e.core.features }
 
+// MaxChain is the most ops that Link may join; each op of a longer chain reports EINVAL. It is Config.Entries.
+func (e Engine) MaxChain() int { return e.core.longest }
+
 // Close cancels ops that wait without bound, waits until every op in flight has reported, and gives back rings,
 // memory and descriptors of the engine. New ops report ECANCELED, except KindClose, which is still carried out.
 // The descriptors that ops were given are the caller's and are not touched. It must not be called from done.
-func (e Engine) Close() error { return e.core.closer() }
+func (e Engine) Close() error {
+	e.core.mu.Lock()
+	closer := e.core.closer
+	e.core.mu.Unlock()
+	return closer()
+}
 
 // Do runs one op and returns when it is done: Submit of one, reaped by the caller. A hot read through the ring
 // costs one io_uring_enter and no goroutine switch.

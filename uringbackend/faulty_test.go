@@ -25,18 +25,18 @@ func TestGoldenParseFaults(t *testing.T) {
 		{
 			"seed=18446744073709551615,read_at=EIO:0.01,write_at=ENOSPC:0.005,short:0.25",
 			uringbackend.Faults{Seed: 1<<64 - 1, Rules: []uringbackend.FaultRule{
-				{Kind: uringbackend.KindReadAt, Errno: unix.EIO, Probability: 0.01},
-				{Kind: uringbackend.KindWriteAt, Errno: unix.ENOSPC, Probability: 0.005},
-				{Probability: 0.25},
+				{Kind: uringbackend.KindReadAt, Fault: uringbackend.FaultErrno, Errno: unix.EIO, Probability: 0.01},
+				{Kind: uringbackend.KindWriteAt, Fault: uringbackend.FaultErrno, Errno: unix.ENOSPC, Probability: 0.005},
+				{Fault: uringbackend.FaultShort, Probability: 0.25},
 			}},
 			"seed=18446744073709551615,read_at=EIO:0.01,write_at=ENOSPC:0.005,short:0.25",
 		},
 		{
 			"close=EIO:1,EOPNOTSUPP:1e-6,readv_at=short:1,seed=1",
 			uringbackend.Faults{Seed: 1, Rules: []uringbackend.FaultRule{
-				{Kind: uringbackend.KindClose, Errno: unix.EIO, Probability: 1},
-				{Errno: unix.EOPNOTSUPP, Probability: 1e-6},
-				{Kind: uringbackend.KindReadvAt, Probability: 1},
+				{Kind: uringbackend.KindClose, Fault: uringbackend.FaultErrno, Errno: unix.EIO, Probability: 1},
+				{Fault: uringbackend.FaultErrno, Errno: unix.EOPNOTSUPP, Probability: 1e-6},
+				{Kind: uringbackend.KindReadvAt, Fault: uringbackend.FaultShort, Probability: 1},
 			}},
 			"seed=1,close=EIO:1,ENOTSUP:1e-06,readv_at=short:1",
 		},
@@ -130,7 +130,7 @@ func TestFaultOnClose(t *testing.T) {
 	base, err := uringbackend.Open("syscall", uringbackend.Features{}, uringbackend.Config{Strict: true})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, base.Close()) }()
-	e := uringbackend.Faulty(base, uringbackend.Faults{Rules: []uringbackend.FaultRule{{Errno: unix.EIO, Probability: 1}}})
+	e := uringbackend.Faulty(base, uringbackend.Faults{Rules: []uringbackend.FaultRule{{Fault: uringbackend.FaultErrno, Errno: unix.EIO, Probability: 1}}})
 	fd, err := unix.MemfdCreate("faults", unix.MFD_CLOEXEC)
 	require.NoError(t, err)
 	_, err = e.ReadAt(context.Background(), fd, make([]byte, 1), 0)

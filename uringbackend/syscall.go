@@ -8,6 +8,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +19,8 @@ type syscalls struct {
 	// Immutable after newSyscalls.
 	features *Features
 	stats    *stats
-	limit    int // unbounded ops in flight
+	limit    int // goroutines that carry out unbounded ops
+	longest  int // ops of a chain
 
 	gate gate
 
@@ -26,7 +28,7 @@ type syscalls struct {
 	// +checklocks:mu
 	closed bool
 	// +checklocks:mu
-	unbounded int // unbounded ops in flight
+	unbounded int // goroutines that carry out unbounded ops
 	// +checklocks:mu
 	waiting map[int]struct{} // eventfds of those that can be cancelled
 	// +checklocks:mu
@@ -34,60 +36,48 @@ type syscalls struct {
 }
 
 func newSyscalls(f *Features, st *stats, cfg Config) *syscalls {
-	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
+	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, longest: cfg.Entries, waiting: make(map[int]struct{})}
 	s.gate.init()
 	return s
 }
 
 // Submit implements Submitter.
 func (s *syscalls) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
+	if ordered(ops) {
+		s.submitOrdered(ctx, ops, 0, done)
+		return
+	}
 	for i := range ops {
 		s.submit(ctx, i, &ops[i], done)
 	}
 }
 
-func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int, more bool, err error)) {
+// submit carries out one op that is in no chain and does not drain.
+func (s *syscalls) submit(ctx context.Context, i int, op *Op, done doneFunc) {
+	if op.waits() {
+		s.start(ctx, []Op{*op}, i, nil, done) // a copy: ops is only borrowed
+		return
+	}
+	n, err := s.bounded(ctx, op)
+	done(i, n, false, err)
+}
+
+// bounded carries out one op on this goroutine, which is not in the gate.
+func (s *syscalls) bounded(ctx context.Context, op *Op) (int, error) {
 	if !op.Kind.valid() {
-		done(i, 0, false, unix.EINVAL)
-		return
+		return 0, unix.EINVAL
 	}
-	if !s.gate.enter() {
-		if op.Kind == KindClose {
-			s.stats.verbs[KindClose].syscall.Add(1)
-			n, err := directClose(s.features, op)
-			done(i, n, false, err)
-			return
-		}
-		done(i, 0, false, unix.ECANCELED)
-		return
+	if s.gate.enter() {
+		defer s.gate.leave()
+	} else if op.Kind != KindClose {
+		return 0, unix.ECANCELED
 	}
-	if op.Unbounded && op.Kind != KindClose {
-		if !s.admit() {
-			s.gate.leave()
-			done(i, 0, false, unix.EAGAIN)
-			return
-		}
-		s.stats.inFlight.Add(1)
-		own := *op // ops is only borrowed
-		// ends when the op has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
-		go func() {
-			n, err := s.wait(ctx, &own)
-			s.stats.inFlight.Add(-1)
-			s.leave()
-			done(i, n, false, err)
-			s.gate.leave()
-		}()
-		return
-	}
-	defer s.gate.leave()
 	if op.Kind != KindClose && ctx.Err() != nil {
-		done(i, 0, false, unix.ECANCELED)
-		return
+		return 0, unix.ECANCELED
 	}
 	s.stats.inFlight.Add(1)
-	n, err := s.direct(op)
-	s.stats.inFlight.Add(-1)
-	done(i, n, false, err)
+	defer s.stats.inFlight.Add(-1)
+	return s.direct(op)
 }
 
 // direct runs the syscall half, here and now.
@@ -133,15 +123,28 @@ func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
 	defer s.giveBell(bell)
 	stop := context.AfterFunc(ctx, func() { s.ringIfTaken(bell) })
 	defer stop()
+	var deadline time.Time
+	if op.Timeout > 0 {
+		deadline = time.Now().Add(op.Timeout)
+	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
 	for next := 0; ; {
 		// Two descriptors (splice) are waited for in turn: polling for both at once would spin on the ready one.
 		set := []unix.PollFd{fds[next], {Fd: int32(bell), Events: unix.POLLIN}}
-		if _, err := unix.Poll(set, -1); err != nil {
+		var left *unix.Timespec
+		if op.Timeout > 0 {
+			ts := unix.NsecToTimespec(int64(max(time.Until(deadline), 0)))
+			left = &ts
+		}
+		ready, err := unix.Ppoll(set, left, nil)
+		if err != nil {
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			return 0, err
+		}
+		if ready == 0 {
+			return 0, unix.ETIME
 		}
 		if set[1].Revents != 0 {
 			// A late bell for an op before this one can be told apart: its context is not ours.
@@ -202,7 +205,7 @@ func (s *syscalls) isClosed() bool {
 	return s.closed
 }
 
-// admit counts one more unbounded op, if there is room.
+// admit counts one more goroutine for unbounded ops, if there is room.
 func (s *syscalls) admit() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
