@@ -46,6 +46,10 @@ func (s *syscalls) submitOrdered(ctx context.Context, ops []Op, first int, done 
 			continue
 		}
 		drain := slices.ContainsFunc(chain, func(op Op) bool { return op.Drain })
+		if len(chain) == 1 && !drain && chain[0].waits() && !drainLater(ops[i:]) {
+			s.startOne(ctx, at, chain[0], done) // as nobody has to know when it is over
+			continue
+		}
 		waits := drain && len(running) > 0
 		for j := range chain {
 			waits = waits || chain[j].waits()
@@ -60,6 +64,11 @@ func (s *syscalls) submitOrdered(ctx context.Context, ops []Op, first int, done 
 		}
 		running = append(running, s.start(ctx, slices.Clone(chain), at, earlier, done))
 	}
+}
+
+// drainLater says whether any of the ops that follow waits for those before it.
+func drainLater(ops []Op) bool {
+	return slices.ContainsFunc(ops, func(op Op) bool { return op.Drain })
 }
 
 // runChain carries ops out in turn, until one fails or is short; the rest report ECANCELED.

@@ -4,11 +4,9 @@ package uringbackend
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,24 +17,20 @@ type syscalls struct {
 	// Immutable after newSyscalls.
 	features *Features
 	stats    *stats
-	limit    int // goroutines that carry out unbounded ops
+	limit    int // unbounded ops, and chains with any, in flight
 	longest  int // ops of a chain
 
 	gate gate
 
 	mu sync.Mutex
 	// +checklocks:mu
-	closed bool
-	// +checklocks:mu
-	unbounded int // goroutines that carry out unbounded ops
-	// +checklocks:mu
-	waiting map[int]struct{} // eventfds of those that can be cancelled
-	// +checklocks:mu
-	idle []int // eventfds for reuse, at most limit
+	unbounded int // unbounded ops, and chains with any, in flight
+
+	poller poller
 }
 
 func newSyscalls(f *Features, st *stats, cfg Config) *syscalls {
-	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, longest: cfg.Entries, waiting: make(map[int]struct{})}
+	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, longest: cfg.Entries}
 	s.gate.init()
 	return s
 }
@@ -55,11 +49,31 @@ func (s *syscalls) Submit(ctx context.Context, ops []Op, done func(i, n int, mor
 // submit carries out one op that is in no chain and does not drain.
 func (s *syscalls) submit(ctx context.Context, i int, op *Op, done doneFunc) {
 	if op.waits() {
-		s.start(ctx, []Op{*op}, i, nil, done) // a copy: ops is only borrowed
+		s.startOne(ctx, i, *op, done)
 		return
 	}
 	n, err := s.bounded(ctx, op)
 	done(i, n, false, err)
+}
+
+// startOne starts an op that waits. It takes a copy, since the call's slice is only borrowed.
+func (s *syscalls) startOne(ctx context.Context, i int, op Op, done doneFunc) {
+	if !s.gate.enter() {
+		done(i, 0, false, unix.ECANCELED)
+		return
+	}
+	if !s.admit() {
+		s.gate.leave()
+		done(i, 0, false, unix.EAGAIN)
+		return
+	}
+	s.stats.inFlight.Add(1)
+	s.startWait(ctx, &op, func(n int, err error) {
+		s.stats.inFlight.Add(-1)
+		s.leave() // before the report: whoever hears it may start the next
+		done(i, n, false, err)
+		s.gate.leave()
+	})
 }
 
 // bounded carries out one op on this goroutine, which is not in the gate.
@@ -89,92 +103,56 @@ func (s *syscalls) direct(op *Op) (int, error) {
 // Close implements Engine.Close.
 func (s *syscalls) Close() error {
 	s.gate.shut()
-	s.mu.Lock()
-	s.closed = true
-	for ev := range s.waiting {
-		ring(ev)
-	}
-	s.mu.Unlock()
+	s.poller.cancelAll()
 	s.gate.drain()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ev := range s.idle {
-		_ = unix.Close(ev) // an eventfd has nothing to lose
-	}
-	s.idle = nil
+	s.poller.close()
 	return nil
 }
 
-// wait runs an op that may wait without bound: it polls the descriptors and a bell of its own, and makes the call
-// only when that will not block, so that nothing is ever under way when the bell ends the wait. What cannot be
-// polled for (opening a FIFO, say) is carried out at once and cannot be cancelled.
-func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
-	fds, try := s.plan(op)
-	if try == nil {
+// startWait runs one op that may wait without bound, without a goroutine for what can be polled for. What cannot be
+// polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
+func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err error)) {
+	w := s.plan(op)
+	if w == nil {
 		if ctx.Err() != nil {
-			return 0, unix.ECANCELED
+			done(0, unix.ECANCELED)
+			return
 		}
-		return s.direct(op)
-	}
-	bell, err := s.takeBell()
-	if err != nil {
-		return 0, err
-	}
-	defer s.giveBell(bell)
-	stop := context.AfterFunc(ctx, func() { s.ringIfTaken(bell) })
-	defer stop()
-	var deadline time.Time
-	if op.Timeout > 0 {
-		deadline = time.Now().Add(op.Timeout)
+		// ends when the call returns; waited by Close (the op is in the gate)
+		go func() { done(s.direct(op)) }()
+		return
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
-	for next := 0; ; {
-		// Two descriptors (splice) are waited for in turn: polling for both at once would spin on the ready one.
-		set := []unix.PollFd{fds[next], {Fd: int32(bell), Events: unix.POLLIN}}
-		var left *unix.Timespec
-		if op.Timeout > 0 {
-			ts := unix.NsecToTimespec(int64(max(time.Until(deadline), 0)))
-			left = &ts
-		}
-		ready, err := unix.Ppoll(set, left, nil)
-		if err != nil {
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			return 0, err
-		}
-		if ready == 0 {
-			return 0, unix.ETIME
-		}
-		if set[1].Revents != 0 {
-			// A late bell for an op before this one can be told apart: its context is not ours.
-			if ctx.Err() != nil || s.isClosed() {
-				return 0, unix.ECANCELED
-			}
-			drainBell(bell)
-			continue
-		}
-		if next++; next < len(fds) {
-			continue
-		}
-		next = 0
-		if n, err := try(); !errors.Is(err, unix.EAGAIN) {
-			return n, err
-		}
-	}
+	w.done = done
+	s.poller.start(ctx, op.Timeout, w)
 }
 
-// plan says what to poll for and how to try once without waiting; no try means that the verb cannot be polled for.
-func (s *syscalls) plan(op *Op) ([]unix.PollFd, func() (int, error)) {
+// wait is startWait for a goroutine that has nothing else to do.
+func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	c := make(chan result, 1)
+	s.startWait(ctx, op, func(n int, err error) { c <- result{n, err} })
+	r := <-c
+	return r.n, r.err
+}
+
+// plan says what to poll for and how to try once without waiting; nil means that the verb cannot be polled for.
+func (s *syscalls) plan(op *Op) *waiter {
 	verb := verbs[op.Kind].direct
 	switch op.Kind {
 	case KindReadAt, KindReadvAt, KindWriteAt, KindWritevAt:
-		events := int16(unix.POLLIN)
+		dir := 0
 		if op.Kind == KindWriteAt || op.Kind == KindWritevAt {
-			events = unix.POLLOUT
+			dir = 1
 		}
 		nowait := s.features.RWFNoWait.Answer == Yes
-		return []unix.PollFd{{Fd: int32(op.FD), Events: events}}, func() (int, error) {
+		return &waiter{need: [2]wanting{{op.FD, dir}, {fd: -1}}, try: func(waits bool) (int, error) {
+			if waits {
+				return verb(s.features, op)
+			}
 			if nowait && op.Flags&unix.RWF_NOWAIT == 0 {
 				try := *op
 				try.Flags |= unix.RWF_NOWAIT
@@ -184,28 +162,25 @@ func (s *syscalls) plan(op *Op) ([]unix.PollFd, func() (int, error)) {
 				}
 				nowait = false // this kind of descriptor does not know it
 			}
-			// Ready, so it will not wait, unless another reader of the descriptor comes first.
-			return verb(s.features, op)
-		}
-	case KindSplice:
-		return []unix.PollFd{{Fd: int32(op.FD), Events: unix.POLLIN}, {Fd: int32(op.FD2), Events: unix.POLLOUT}},
-			func() (int, error) {
-				try := *op
-				try.Flags |= unix.SPLICE_F_NONBLOCK
-				return verb(s.features, &try)
+			// If it is ready it will not wait, unless another reader of the descriptor comes first.
+			set := []unix.PollFd{{Fd: int32(op.FD), Events: int16(pollEvents[dir])}}
+			if n, err := unix.Poll(set, 0); err == nil && n == 0 || errors.Is(err, unix.EINTR) {
+				return 0, unix.EAGAIN
 			}
+			return verb(s.features, op)
+		}}
+	case KindSplice:
+		return &waiter{need: [2]wanting{{op.FD, 0}, {op.FD2, 1}}, try: func(bool) (int, error) {
+			try := *op
+			try.Flags |= unix.SPLICE_F_NONBLOCK
+			return verb(s.features, &try)
+		}}
 	default:
-		return nil, nil
+		return nil
 	}
 }
 
-func (s *syscalls) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
-// admit counts one more goroutine for unbounded ops, if there is room.
+// admit counts one more unbounded op, or chain, if there is room.
 func (s *syscalls) admit() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -220,56 +195,6 @@ func (s *syscalls) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unbounded--
-}
-
-// takeBell takes an eventfd for one unbounded op.
-func (s *syscalls) takeBell() (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return -1, unix.ECANCELED
-	}
-	var ev int
-	if n := len(s.idle); n > 0 {
-		ev = s.idle[n-1]
-		s.idle = s.idle[:n-1]
-	} else {
-		var err error
-		if ev, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-			return -1, err
-		}
-	}
-	s.waiting[ev] = struct{}{}
-	return ev, nil
-}
-
-func (s *syscalls) giveBell(ev int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.waiting, ev)
-	drainBell(ev)
-	s.idle = append(s.idle, ev)
-}
-
-// ringIfTaken rings a bell unless its op is over. A bell already taken by the next op rings for nothing, which that
-// op notices; a closed one is not rung, because its number may be another file's.
-func (s *syscalls) ringIfTaken(ev int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.waiting[ev]; ok {
-		ring(ev)
-	}
-}
-
-func ring(ev int) {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(ev, one[:]) // EAGAIN: it rings already
-}
-
-func drainBell(ev int) {
-	var count [8]byte
-	_, _ = unix.Read(ev, count[:]) // EAGAIN: it did not ring
 }
 
 // gate counts ops in flight and lets Close wait for them.

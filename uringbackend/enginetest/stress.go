@@ -6,7 +6,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -166,14 +165,13 @@ func stressBatch(
 	return given.Load()
 }
 
-// StressClose closes an engine that has most ops in flight, or as many as the process's limits allow: each must report
-// once, no byte of a stream may be lost, and descriptors, goroutines and memory must come back. open makes an engine
-// for so many ops with Unbounded set.
-func StressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbackend.Engine, most int) {
+// StressClose closes an engine that has n ops in flight: each must report once, no byte of a stream may be lost, and
+// descriptors, goroutines and memory must come back. open makes an engine for so many ops with Unbounded set.
+func StressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbackend.Engine, n int) {
 	t.Helper()
 	warmUp(t)
 	fds, goroutines, heap := openFDs(t), runtime.NumGoroutine(), heapInUse()
-	n := stressClose(t, open, most, fds)
+	stressClose(t, open(t, n), n)
 	assert.Equal(t, fds, openFDs(t), "descriptors of the process")
 	assert.LessOrEqual(t, settled(goroutines), goroutines, "goroutines of the process")
 	const slack = 4 << 20 // the ops alone had more
@@ -182,26 +180,8 @@ func StressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbacke
 	t.Logf("%d ops in flight at Close; heap %d KiB before, %d KiB after", n, heap>>10, after>>10)
 }
 
-func stressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbackend.Engine, most, fds int) int {
-	n := most
-	probe := open(t, 1)
-	if probe.Name() == "syscall" {
-		// Such an op has an eventfd and a thread, and the runtime allows 10,000 threads, and 8,128 goroutines to
-		// the race detector.
-		var files unix.Rlimit
-		require.NoError(t, unix.Getrlimit(unix.RLIMIT_NOFILE, &files))
-		files.Cur = files.Max
-		require.NoError(t, unix.Setrlimit(unix.RLIMIT_NOFILE, &files))
-		if n = min(n, 7000, int(min(files.Max, 1<<20))-fds-100); n < most {
-			t.Logf("%d ops instead of %d: descriptors %d, threads 10000", n, most, files.Max)
-		}
-		before := debug.SetMaxThreads(20000)
-		defer debug.SetMaxThreads(before)
-	}
-	require.NoError(t, probe.Close())
-
+func stressClose(t *testing.T, e uringbackend.Engine, n int) {
 	const pipes, size, ready = 4, 1024, 100
-	e := open(t, n)
 	var r, w [pipes]int
 	for i := range pipes {
 		r[i], w[i] = rawPipe(t)
@@ -241,6 +221,7 @@ func stressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbacke
 	}
 	require.Eventually(t, func() bool { return e.Health().InFlight == int64(n) }, limit, 5*time.Millisecond)
 	require.Zero(t, reported.Load())
+	t.Logf("%d goroutines", runtime.NumGoroutine())
 	_, err := unix.Write(w[2], make([]byte, ready)) // which races with Close
 	require.NoError(t, err)
 	begin := time.Now()
@@ -249,7 +230,6 @@ func stressClose(t *testing.T, open func(t *testing.T, unbounded int) uringbacke
 	assert.EqualValues(t, n, reported.Load(), "Close returned before all ops had reported")
 	assert.EqualValues(t, ready, read.Load()+int64(len(drain(t, r[2], 0))), "bytes lost")
 	healthy(t, e)
-	return n
 }
 
 func heapInUse() uint64 {
