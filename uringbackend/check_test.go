@@ -122,7 +122,7 @@ func TestResultOfCompletion(t *testing.T) {
 }
 
 func checkCore(strict bool) *core {
-	return &core{strict: strict, features: Probe("")}
+	return &core{strict: strict, longest: 64, features: Probe("")}
 }
 
 func TestStaleCompletionIsFound(t *testing.T) {

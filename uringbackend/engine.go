@@ -48,8 +48,12 @@ type core struct {
 	observer Observer
 	opened   time.Time
 	roads    [kinds]Road
-	closer   func() error
 	cancelFD func(fd int) int
+	longest  int // ops of a chain
+
+	mu sync.Mutex
+	// +checklocks:mu
+	closer func() error // set by Open, changed by Wrap
 
 	// Atomic.
 	stats stats
@@ -104,7 +108,7 @@ var ErrNoRing = errors.New("io_uring engine not available")
 // The caller owns the engine and must Close it.
 func Open(name string, f Features, cfg Config) (Engine, error) {
 	cfg = cfg.withDefaults()
-	c := &core{features: f, strict: cfg.Strict, name: name, observer: cfg.Observer, opened: time.Now()}
+	c := &core{features: f, strict: cfg.Strict, name: name, longest: cfg.Entries, observer: cfg.Observer, opened: time.Now()}
 	if cfg.Policy != "auto" && cfg.Policy != "ring" {
 		return Engine{}, fmt.Errorf("policy %q: not one of auto, ring", cfg.Policy)
 	}
@@ -119,7 +123,8 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 	case "ring", "auto":
 		r, err := newRing(c, cfg)
 		if err == nil {
-			c.name, c.closer, c.cancelFD = "ring", r.Close, r.cancelFD
+			c.name, c.cancelFD = "ring", r.cancelFD
+			c.onClose(func(func() error) error { return r.Close() })
 			return Engine{Submitter: r, core: c}, nil
 		}
 		if name == "ring" {
@@ -134,14 +139,33 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 
 func openSyscall(c *core, cfg Config) Engine {
 	s := newSyscalls(c, cfg)
-	c.closer, c.cancelFD = s.Close, s.cancelFD
+	c.cancelFD = s.poller.cancelFD
+	c.onClose(func(func() error) error { return s.Close() })
 	return Engine{Submitter: s, core: c}
 }
 
+// Holder is what a Submitter of Wrap is too when it holds back reports or has goroutines: Engine.Close calls
+// CloseHeld, which must call inner, the Close of what is wrapped, once each time, and return after its last report.
+type Holder interface {
+	CloseHeld(inner func() error) error
+}
+
 // Wrap returns the same engine behind another Submitter, which is expected to forward to e.Submitter.
-// Counters, features and Close stay those of e.
+// Counters, features and Close stay those of e; Close of any copy of e closes the wrapper too, if it is a Holder.
 func (e Engine) Wrap(wrap func(Submitter) Submitter) Engine {
-	return Engine{Submitter: wrap(e.Submitter), core: e.core}
+	s := wrap(e.Submitter)
+	if h, ok := s.(Holder); ok {
+		e.core.onClose(h.CloseHeld)
+	}
+	return Engine{Submitter: s, core: e.core}
+}
+
+// onClose puts another Close around that which there is.
+func (c *core) onClose(around func(inner func() error) error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	inner := c.closer
+	c.closer = func() error { return around(inner) }
 }
 
 // Name is the engine that runs: "ring" or "syscall", never "auto".
@@ -153,10 +177,18 @@ func (e Engine) Reason() string { return e.core.reason }
 // Features are the abilities that the engine was opened with.
 func (e Engine) Features() Features { return e.core.features }
 
+// MaxChain is the most ops that Link may join; each op of a longer chain reports EINVAL. It is Config.Entries.
+func (e Engine) MaxChain() int { return e.core.longest }
+
 // Close cancels ops that wait without bound, waits until every op in flight has reported, and gives back rings,
 // memory and descriptors of the engine. New ops report ECANCELED, except KindClose, which is still carried out.
 // The descriptors that ops were given are the caller's and are not touched. It must not be called from done.
-func (e Engine) Close() error { return e.core.closer() }
+func (e Engine) Close() error {
+	e.core.mu.Lock()
+	closer := e.core.closer
+	e.core.mu.Unlock()
+	return closer()
+}
 
 // CancelFD gives up all ops with Unbounded set that use fd, and returns when they have reported; it says how many there
 // were. Closing a descriptor through the engine does the same first. It must not be called from done.

@@ -3,172 +3,54 @@
 package uringbackend
 
 import (
+	"cmp"
 	"context"
-	"errors"
-	"fmt"
+	"math/rand/v2"
 	"slices"
-	"strconv"
-	"strings"
+	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Faults is a plan of errors to inject. Its text form, `seed=7,read_at=EIO:0.01,write_at=ENOSPC:0.005,short:0.01`,
-// is read by ParseFaults and printed by String: seed and text are all that is needed to see the same faults again.
-type Faults struct {
-	Seed  uint64
-	Rules []FaultRule
-}
-
-// FaultRule gives ops of one verb, or of all, a fault with a probability.
-type FaultRule struct {
-	Kind        Kind       // 0: every verb that the fault makes sense for
-	Errno       unix.Errno // 0: a short transfer
-	Probability float64    // in (0, 1]
-}
-
-// ErrFaults is wrapped by each error of ParseFaults.
-var ErrFaults = errors.New("malformed fault plan")
-
-// maxFaultRules bounds a plan; each op meets each rule.
-const maxFaultRules = 256
-
-// ParseFaults reads a plan: items separated by commas, each `seed=N`, `VERB=FAULT:P` or `FAULT:P` for every verb.
-// FAULT is the name of an errno or `short`, which cuts a transfer to a part of its bytes. The empty text is the
-// plan without faults.
-func ParseFaults(text string) (Faults, error) {
-	var f Faults
-	if text == "" {
-		return f, nil
-	}
-	for item := range strings.SplitSeq(text, ",") {
-		verb, fault, named := strings.Cut(item, "=")
-		if named && verb == "seed" {
-			n, err := strconv.ParseUint(fault, 10, 64)
-			if err != nil {
-				return Faults{}, fmt.Errorf("%w: seed %q", ErrFaults, fault)
-			}
-			f.Seed = n
-			continue
-		}
-		if !named {
-			verb, fault = "", item
-		}
-		rule, err := parseRule(verb, fault)
-		if err != nil {
-			return Faults{}, fmt.Errorf("%w: %q: %w", ErrFaults, item, err)
-		}
-		if f.Rules = append(f.Rules, rule); len(f.Rules) > maxFaultRules {
-			return Faults{}, fmt.Errorf("%w: more than %d rules", ErrFaults, maxFaultRules)
-		}
-	}
-	return f, nil
-}
-
-func parseRule(verb, fault string) (FaultRule, error) {
-	var r FaultRule
-	if verb != "" {
-		r.Kind = kindNamed(verb)
-		if r.Kind == kindInvalid {
-			return r, fmt.Errorf("no verb %q", verb)
-		}
-	}
-	name, p, ok := strings.Cut(fault, ":")
-	if !ok {
-		return r, errors.New("no probability")
-	}
-	var err error
-	r.Probability, err = strconv.ParseFloat(p, 64)
-	if err != nil || !(r.Probability > 0 && r.Probability <= 1) {
-		return r, fmt.Errorf("probability %q is not in (0, 1]", p)
-	}
-	if name == "short" {
-		if r.Kind != kindInvalid && !r.Kind.transfers() {
-			return r, fmt.Errorf("%s transfers no bytes", verb)
-		}
-		return r, nil
-	}
-	if r.Errno = errnoNamed(name); r.Errno == 0 {
-		return r, fmt.Errorf("no errno %q", name)
-	}
-	return r, nil
-}
-
-// String is the text that ParseFaults reads.
-func (f Faults) String() string {
-	items := []string{"seed=" + strconv.FormatUint(f.Seed, 10)}
-	for _, r := range f.Rules {
-		item := "short"
-		if r.Errno != 0 {
-			item = unix.ErrnoName(r.Errno)
-		}
-		if r.Kind != kindInvalid {
-			item = r.Kind.String() + "=" + item
-		}
-		items = append(items, item+":"+strconv.FormatFloat(r.Probability, 'g', -1, 64))
-	}
-	return strings.Join(items, ",")
-}
-
-func kindNamed(name string) Kind {
-	for k := kindInvalid + 1; k < kinds; k++ {
-		if verbs[k].name == name {
-			return k
-		}
-	}
-	return kindInvalid
-}
-
-// maxErrno is MAX_ERRNO, include/linux/err.h.
-const maxErrno = 4095
-
-func errnoNamed(name string) unix.Errno {
-	switch name {
-	case "":
-		return 0
-	case "EOPNOTSUPP": // two names, one number; String prints the other
-		return unix.EOPNOTSUPP
-	case "EWOULDBLOCK":
-		return unix.EWOULDBLOCK
-	case "EDEADLOCK":
-		return unix.EDEADLOCK
-	}
-	for e := unix.Errno(1); e <= maxErrno; e++ {
-		if unix.ErrnoName(e) == name {
-			return e
-		}
-	}
-	return 0
-}
-
-// transfers says that the verb moves bytes of Buf, Bufs or Length, so that it may be cut short.
-func (k Kind) transfers() bool {
-	switch k {
-	case KindReadAt, KindWriteAt, KindReadvAt, KindWritevAt, KindCopyFileRange, KindSplice:
-		return true
-	default:
-		return false
-	}
-}
-
 // Faulty wraps e in an engine that injects the faults of f, and is otherwise e. The n-th op of a verb always meets
-// the same fault for the same plan; with concurrent callers, which of them is the n-th is theirs.
+// the same fault for the same plan, and so does the n-th Submit for FaultReorder; with concurrent callers, which of
+// them is the n-th is theirs.
 //
-// An op with an error is not carried out. The exception is KindClose: it is, and then reports the error, since a
-// descriptor is gone whatever close(2) says.
+// The contract of Submitter holds: an injected error or short transfer breaks a chain, an op with Drain waits for
+// reports that are held back, a held report of a bounded op blocks Submit, that of an Unbounded one comes from a
+// goroutine, and Close cuts all delays short and waits for them. Once Close has begun, no more faults are injected.
 func Faulty(e Engine, f Faults) Engine {
 	f.Rules = slices.Clone(f.Rules)
-	return e.Wrap(func(s Submitter) Submitter { return &faulty{next: s, plan: f} })
+	return e.Wrap(func(s Submitter) Submitter {
+		w := &faulty{next: s, plan: f, longest: e.MaxChain(), closing: make(chan struct{})}
+		w.gate.init()
+		return w
+	})
 }
 
 type faulty struct {
 	// Immutable after Faulty.
-	next Submitter
-	plan Faults
+	next    Submitter
+	plan    Faults
+	longest int // ops of a chain
 
-	// Atomic: ops seen of each verb.
-	seen [kinds]atomic.Uint64
+	gate    gate // Submit calls with a fault that have not reported all their ops
+	once    sync.Once
+	closing chan struct{} // closed when Close begins
+
+	// Atomic: ops seen of each verb; Submit calls seen.
+	seen  [kinds]atomic.Uint64
+	calls atomic.Uint64
+}
+
+// fate is what the plan does to one op.
+type fate struct {
+	errno unix.Errno
+	cut   bool
+	dice  uint64 // how short, if cut
+	hold  time.Duration
 }
 
 // Submit implements Submitter.
@@ -177,87 +59,355 @@ func (f *faulty) Submit(ctx context.Context, ops []Op, done func(i, n int, more 
 		f.next.Submit(ctx, ops, done)
 		return
 	}
-	var pass []Op
-	var index []int // of pass, in ops
-	var closeErr []unix.Errno
-	for i := range ops {
-		op := ops[i] // a copy: a short transfer changes it
-		errno := f.meet(&op)
-		if errno != 0 && op.Kind != KindClose {
-			done(i, 0, false, errno)
-			continue
-		}
-		pass, index, closeErr = append(pass, op), append(index, i), append(closeErr, errno)
-	}
-	if len(pass) == 0 {
+	fates, order := f.draw(ctx, ops)
+	if fates == nil && order == 0 || !f.gate.enter() {
+		f.next.Submit(ctx, ops, done)
 		return
 	}
-	f.next.Submit(ctx, pass, func(i, n int, more bool, err error) {
-		if err == nil && closeErr[i] != 0 {
-			n, err = 0, closeErr[i]
-		}
-		done(index[i], n, more, err)
-	})
-}
-
-// meet applies the plan to one op: an errno, or a shorter op.
-func (f *faulty) meet(op *Op) unix.Errno {
-	if !op.Kind.valid() {
-		return 0
+	if fates == nil {
+		fates = make([]fate, len(ops))
 	}
-	turn := f.seen[op.Kind].Add(1)
-	for i, r := range f.plan.Rules {
-		if r.Kind != kindInvalid && r.Kind != op.Kind || r.Errno == 0 && !op.Kind.transfers() {
-			continue
-		}
-		dice := mix(f.plan.Seed ^ mix(uint64(op.Kind)<<32|uint64(i)) ^ mix(turn))
-		if float64(dice>>11)/(1<<53) >= r.Probability {
-			continue
-		}
-		if r.Errno != 0 {
-			return r.Errno
-		}
-		op.shorten(mix(dice))
+	c := &faultyCall{
+		f: f, ops: slices.Clone(ops), fates: fates, order: order, done: done,
+		reported: make([]bool, len(ops)), left: len(ops) + 1,
 	}
-	return 0
+	c.turn.L = &c.mu
+	c.run(ctx)
 }
 
-// mix is the finaliser of SplitMix64: every bit of the result depends on every bit of x.
-func mix(x uint64) uint64 {
-	x += 0x9e3779b97f4a7c15
-	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
-	x = (x ^ x>>27) * 0x94d049bb133111eb
-	return x ^ x>>31
+// CloseHeld implements Holder.
+func (f *faulty) CloseHeld(inner func() error) error {
+	f.gate.shut()
+	f.once.Do(func() { close(f.closing) })
+	err := inner() // after which every op has reported to us
+	f.gate.drain()
+	return err
 }
 
-// shorten cuts a transfer to at least 1 byte and less than it was; transfers of one byte stay.
-func (op *Op) shorten(dice uint64) {
-	switch op.Kind {
-	case KindReadAt, KindWriteAt:
-		if n := len(op.Buf); n > 1 {
-			op.Buf = op.Buf[:1+int(dice%uint64(n-1))]
-		}
-	case KindReadvAt, KindWritevAt:
-		total := 0
-		for _, b := range op.Bufs {
-			total += len(b)
-		}
-		if total <= 1 {
-			return
-		}
-		left := 1 + int(dice%uint64(total-1))
-		var cut [][]byte
-		for _, b := range op.Bufs {
-			b = b[:min(len(b), left)]
-			cut = append(cut, b)
-			if left -= len(b); left == 0 {
-				break
+// draw applies the plan to a call: the fates of its ops, nil if nothing happens to any, and a seed for their order, 0
+// if it stays.
+func (f *faulty) draw(ctx context.Context, ops []Op) (fates []fate, order uint64) {
+	call := f.calls.Add(1)
+	for i := range f.plan.Rules {
+		if f.plan.Rules[i].Fault == FaultReorder && len(ops) > 1 && order == 0 {
+			if dice, hit := f.plan.draw(i, kindInvalid, call); hit {
+				order = dice | 1
 			}
 		}
-		op.Bufs = cut
-	case KindCopyFileRange, KindSplice:
-		if op.Length > 1 {
-			op.Length = 1 + int64(dice%uint64(op.Length-1))
+	}
+	for i := range ops {
+		if !ops[i].Kind.valid() {
+			continue
 		}
+		if ft := f.meet(ops[i].Kind, ctx.Done() != nil); ft != (fate{}) {
+			if fates == nil {
+				fates = make([]fate, len(ops))
+			}
+			fates[i] = ft
+		}
+	}
+	return fates, order
+}
+
+// meet applies the plan to the next op of a verb.
+func (f *faulty) meet(k Kind, cancellable bool) (ft fate) {
+	turn := f.seen[k].Add(1)
+	for i := range f.plan.Rules {
+		r := &f.plan.Rules[i]
+		if r.Fault == FaultReorder || !r.meets(k) {
+			continue
+		}
+		dice, hit := f.plan.draw(i, k, turn)
+		if !hit {
+			continue
+		}
+		switch r.Fault {
+		case FaultErrno:
+			ft.errno = cmp.Or(ft.errno, r.Errno)
+		case FaultShort:
+			ft.cut, ft.dice = true, dice
+		case FaultLate:
+			if cancellable {
+				ft.hold = max(ft.hold, r.Delay)
+			}
+		case FaultDelay:
+			ft.hold = max(ft.hold, r.Delay)
+		}
+	}
+	return ft
+}
+
+// faultyCall is one Submit in which something happens.
+type faultyCall struct {
+	// Immutable after Submit.
+	f     *faulty
+	ops   []Op // copies, as they are passed on
+	fates []fate
+	order uint64
+	done  doneFunc
+
+	mu   sync.Mutex
+	turn sync.Cond // low has moved
+	// +checklocks:mu
+	reported []bool
+	// +checklocks:mu
+	low int // all ops before it have reported
+	// +checklocks:mu
+	left int // ops that have not reported, plus 1 until run is over
+}
+
+// faultyUnit is a chain, or an op that is in none.
+type faultyUnit struct {
+	// Immutable after unit.
+	first, end int        // indexes of its ops
+	pass       int        // those from pass on are not carried out
+	errno      unix.Errno // what the op at pass reports if the one before it has succeeded; 0: ECANCELED
+	drain      bool
+	waits      bool // Submit does not wait for its reports
+	collect    bool // its reports are handed on when the engine's Submit has returned
+
+	mu sync.Mutex
+	// +checklocks:mu
+	queue []heldReport // behind one that is held
+	// +checklocks:mu
+	running bool // a goroutine hands the queue on
+}
+
+type heldReport struct {
+	index, n int
+	more     bool
+	err      error
+	due      time.Time // zero: at once
+}
+
+// unit finds the unit that begins at op i, and where the plan breaks it.
+func (c *faultyCall) unit(i int) *faultyUnit {
+	u := &faultyUnit{first: i, end: chainEnd(c.ops, i)}
+	u.pass = u.end
+	for ; i < u.end; i++ {
+		op, ft := &c.ops[i], c.fates[i]
+		u.drain = u.drain || op.Drain
+		op.Drain = false // waiting is done here
+		u.waits = u.waits || op.waits()
+		u.collect = u.collect || ft.hold > 0
+		if i >= u.pass || u.end-u.first > c.f.longest {
+			continue // a chain that is too long is left to the engine, which refuses it
+		}
+		switch {
+		case ft.errno != 0 && op.Kind != KindClose:
+			u.pass, u.errno = i, ft.errno
+		case ft.errno != 0 || ft.cut && op.shorten(ft.dice):
+			u.pass = i + 1
+		}
+	}
+	if u.pass > u.first {
+		c.ops[u.pass-1].Link = false
+	}
+	u.collect = (u.collect || c.order != 0) && !u.waits
+	return u
+}
+
+// run carries the call out: first what need not wait, then each unit that drains, in turn.
+func (c *faultyCall) run(ctx context.Context) {
+	var free, drained []*faultyUnit
+	for i := 0; i < len(c.ops); {
+		u := c.unit(i)
+		if i = u.end; u.drain {
+			drained = append(drained, u)
+		} else {
+			free = append(free, u)
+		}
+	}
+	if c.order != 0 {
+		rand.New(rand.NewPCG(c.order, 0)).Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+	}
+	c.submit(ctx, free)
+	for i, u := range drained {
+		c.mu.Lock()
+		ready := c.low >= u.first
+		c.mu.Unlock()
+		if !ready {
+			// ends when the ops before each unit, and it itself, have reported; waited by Close (gate)
+			go c.rest(ctx, drained[i:])
+			return
+		}
+		c.submit(ctx, []*faultyUnit{u})
+	}
+	c.over(1)
+}
+
+func (c *faultyCall) rest(ctx context.Context, drained []*faultyUnit) {
+	for _, u := range drained {
+		c.mu.Lock()
+		for c.low < u.first {
+			c.turn.Wait()
+		}
+		c.mu.Unlock()
+		c.submit(ctx, []*faultyUnit{u})
+	}
+	c.over(1)
+}
+
+// submit passes units on, and hands on what they report.
+func (c *faultyCall) submit(ctx context.Context, units []*faultyUnit) {
+	var pass []Op
+	var of []*faultyUnit // of each op of pass
+	var index []int      // of each op of pass, in c.ops
+	for _, u := range units {
+		for i := u.first; i < u.pass; i++ {
+			pass, of, index = append(pass, c.ops[i]), append(of, u), append(index, i)
+		}
+	}
+	var mu sync.Mutex // an engine may report bounded ops from another goroutine too
+	collected := make(map[*faultyUnit][]heldReport)
+	hand := func(u *faultyUnit, r heldReport) {
+		switch {
+		case u.collect:
+			mu.Lock()
+			defer mu.Unlock()
+			collected[u] = append(collected[u], r)
+		case u.waits:
+			c.queue(ctx, u, r)
+		default:
+			c.report(r)
+		}
+	}
+	for _, u := range units {
+		if u.pass == u.first {
+			c.tail(u, true, hand)
+		}
+	}
+	if len(pass) > 0 {
+		c.f.next.Submit(ctx, pass, func(i, n int, more bool, err error) {
+			u, i := of[i], index[i]
+			if more {
+				hand(u, heldReport{index: i, n: n, more: true, err: err})
+				return
+			}
+			if ft := c.fates[i]; err == nil && ft.errno != 0 {
+				n, err = 0, ft.errno // a close
+			}
+			hand(u, c.held(i, n, err))
+			if i == u.pass-1 {
+				c.tail(u, err == nil && c.ops[i].full(n), hand)
+			}
+		})
+	}
+	c.flush(ctx, units, collected)
+}
+
+// held makes the last report of an op.
+func (c *faultyCall) held(i, n int, err error) heldReport {
+	r := heldReport{index: i, n: n, err: err}
+	if hold := c.fates[i].hold; hold > 0 {
+		r.due = time.Now().Add(hold)
+	}
+	return r
+}
+
+// tail answers for the ops of a unit that are not carried out. intact: those before them have succeeded.
+func (c *faultyCall) tail(u *faultyUnit, intact bool, hand func(*faultyUnit, heldReport)) {
+	for i := u.pass; i < u.end; i++ {
+		err := unix.ECANCELED
+		if i == u.pass && intact && u.errno != 0 {
+			err = u.errno
+		}
+		hand(u, c.held(i, 0, err))
+	}
+}
+
+// flush hands on the collected reports: those of a unit in their order, and the units by when they are due, or, if the
+// order has been drawn, as they stand.
+func (c *faultyCall) flush(ctx context.Context, units []*faultyUnit, collected map[*faultyUnit][]heldReport) {
+	var all []heldReport
+	for _, u := range units {
+		var due time.Time
+		for _, r := range collected[u] {
+			if r.due.Before(due) {
+				r.due = due
+			}
+			due = r.due
+			all = append(all, r)
+		}
+	}
+	if c.order == 0 {
+		slices.SortStableFunc(all, func(a, b heldReport) int { return a.due.Compare(b.due) })
+	}
+	for _, r := range all {
+		c.hold(ctx, r.due)
+		c.report(r)
+	}
+}
+
+// queue hands a report of a unit that waits on: at once, or behind those before it by a goroutine.
+func (c *faultyCall) queue(ctx context.Context, u *faultyUnit, r heldReport) {
+	u.mu.Lock()
+	if !u.running && r.due.IsZero() {
+		u.mu.Unlock()
+		c.report(r)
+		return
+	}
+	u.queue = append(u.queue, r)
+	start := !u.running
+	u.running = true
+	u.mu.Unlock()
+	if !start {
+		return
+	}
+	// ends when the queue is empty, which ctx and Close hasten; waited by Close (gate)
+	go func() {
+		for {
+			u.mu.Lock()
+			if len(u.queue) == 0 {
+				u.running = false
+				u.mu.Unlock()
+				return
+			}
+			r := u.queue[0]
+			u.queue = u.queue[1:]
+			u.mu.Unlock()
+			c.hold(ctx, r.due)
+			c.report(r)
+		}
+	}()
+}
+
+// hold waits until due, or until ctx ends or the engine is being closed.
+func (c *faultyCall) hold(ctx context.Context, due time.Time) {
+	d := time.Until(due)
+	if due.IsZero() || d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-c.f.closing:
+	}
+}
+
+func (c *faultyCall) report(r heldReport) {
+	c.done(r.index, r.n, r.more, r.err)
+	if r.more {
+		return
+	}
+	c.mu.Lock()
+	c.reported[r.index] = true
+	for c.low < len(c.reported) && c.reported[c.low] {
+		c.low++
+	}
+	c.turn.Broadcast()
+	c.mu.Unlock()
+	c.over(1)
+}
+
+func (c *faultyCall) over(n int) {
+	c.mu.Lock()
+	c.left -= n
+	last := c.left == 0
+	c.mu.Unlock()
+	if last {
+		c.f.gate.leave()
 	}
 }

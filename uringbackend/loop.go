@@ -45,7 +45,7 @@ type loop struct {
 	// +checklocks:mu
 	live map[*waitOp]struct{} // accepted and not yet reported
 	// +checklocks:mu
-	watches []*watch
+	watches []*fdWatch
 	// +checklocks:mu
 	closed bool
 	// +checklocks:mu
@@ -72,8 +72,8 @@ type waitOp struct {
 	finished  bool
 }
 
-// watch waits for ops to report.
-type watch struct {
+// fdWatch waits for ops to report.
+type fdWatch struct {
 	ops  map[*waitOp]struct{}
 	gone chan struct{} // closed when all have
 }
@@ -197,7 +197,7 @@ func (w *loop) giveLocked(wo *waitOp) {
 
 // cancelFD gives up all ops that use fd and waits until they have reported. It says how many there were.
 func (w *loop) cancelFD(fd int) int {
-	on := &watch{ops: make(map[*waitOp]struct{}), gone: make(chan struct{})}
+	on := &fdWatch{ops: make(map[*waitOp]struct{}), gone: make(chan struct{})}
 	w.mu.Lock()
 	for wo := range w.live {
 		if wo.op.uses(fd) {
@@ -224,7 +224,7 @@ func (w *loop) settle(wo *waitOp) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.watches = slices.DeleteFunc(w.watches, func(on *watch) bool {
+	w.watches = slices.DeleteFunc(w.watches, func(on *fdWatch) bool {
 		delete(on.ops, wo)
 		if len(on.ops) > 0 {
 			return false

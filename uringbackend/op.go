@@ -41,18 +41,47 @@ type Op struct {
 	// Creds, for verbs that resolve a path or act on an inode, are whose credentials the kernel sees; nil: the
 	// process's own. The umask is 0 for such an op.
 	Creds *Creds
-	// Timeout, if not 0, is how long the op may take from its submission. Then it is given up like a cancelled one
-	// and reports ETIME, or its result if it completed all the same.
+	// Timeout, if not 0, is how long the op may take from its start. Then it is given up like a cancelled one and
+	// reports ETIME, or its result if it completed all the same. A system call that is under way cannot be given
+	// up: by the syscall half, only an Unbounded op that can be polled for times out.
 	Timeout time.Duration
 	// Link makes the next op of the same Submit start only when this one has succeeded in full: without an error
-	// and, for a transfer, without being short. Otherwise the next one, and all linked after it, report ECANCELED.
+	// and, for a transfer, without being short. Otherwise the next one, and all linked after it, report ECANCELED
+	// and are not carried out: KindClose too, so whoever links a close must close the descriptor himself when he
+	// sees that. A chain longer than Config.Entries is refused: each op of it reports EINVAL.
 	Link bool
-	// Drain makes the op, and with it all behind it, start only when all ops before it in the same Submit have
-	// reported. Inside a chain it has no meaning.
+	// Drain makes the op start only when all ops before it in the same Submit have reported. In a chain it holds
+	// for the whole chain, as if the first op had it.
 	Drain bool
 	// Async is a hint that the op will block, so that a ring hands it to a worker without trying first
 	// (IOSQE_ASYNC). It changes no result.
 	Async bool
+
+	table *fileTable // of Direct, where no ring holds it
+}
+
+// wanted is how many bytes a transfer asks for; ok is false for verbs that transfer none.
+func (op *Op) wanted() (n int64, ok bool) {
+	switch op.Kind {
+	case KindReadAt, KindWriteAt:
+		n = int64(len(op.Buf))
+	case KindReadvAt, KindWritevAt:
+		for _, b := range op.Bufs {
+			n += int64(len(b))
+		}
+	case KindCopyFileRange, KindSplice, KindTee:
+		n = op.Length
+	default:
+		return 0, false
+	}
+	return min(n, maxTransfer), true
+}
+
+// full says that n, the result of an op that succeeded, is all that the op asked for, so that the op linked to it may
+// start. The kernel's rule for the ring is the same (io_uring/rw.c kiocb_done, io_uring/splice.c).
+func (op *Op) full(n int) bool {
+	want, ok := op.wanted()
+	return !ok || int64(n) >= want
 }
 
 // arrive tells the buffer ring of a multishot receive that n bytes have come; flags are those of the completion.

@@ -3,6 +3,10 @@
 package uringbackend
 
 import (
+	"slices"
+	"sync"
+	"sync/atomic"
+
 	"golang.org/x/sys/unix"
 
 	"github.com/uringfs/uringfs/uringbackend/uring"
@@ -109,5 +113,90 @@ func (p *places) closeAll(r *uring.Ring) {
 			_, _ = r.UpdateFiles(uint32(i), []int32{-1}) // the place is this ring's, so it is there
 			p.open[i] = false
 		}
+	}
+}
+
+// fileTable is a table of open files where there is no ring to hold one: Direct by descriptors of the process.
+type fileTable struct {
+	mu sync.Mutex
+	// +checklocks:mu
+	fds []int // -1: empty
+}
+
+func newFileTable(size int) *fileTable {
+	t := &fileTable{fds: make([]int, size)}
+	for i := range t.fds {
+		t.fds[i] = -1
+	}
+	return t
+}
+
+// run carries out an op that names places; call makes it with descriptors instead.
+func (t *fileTable) run(op *Op, call func(op *Op) (int, error)) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := op.directError(len(t.fds)); err != nil {
+		return 0, err
+	}
+	own := *op
+	from, named := directPlace(op.FD)
+	if named {
+		if own.FD = t.fds[from]; own.FD < 0 {
+			return 0, unix.EBADF
+		}
+		if op.Kind == KindClose {
+			t.fds[from] = -1
+		}
+	}
+	to, opens := directPlace(op.FD2)
+	if opens {
+		how := unix.OpenHow{}
+		if op.How != nil {
+			how = *op.How
+		}
+		how.Flags |= unix.O_CLOEXEC
+		own.FD2, own.How = 0, &how
+	}
+	n, err := call(&own)
+	if opens && err == nil {
+		if old := t.fds[to]; old >= 0 {
+			_ = unix.Close(old) // as a ring's table does: the newer file takes the place
+		}
+		t.fds[to], n = n, 0
+	}
+	return n, err
+}
+
+// close closes what was left open.
+func (t *fileTable) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, fd := range t.fds {
+		if fd >= 0 {
+			_ = unix.Close(fd) // read-only or synced by its user, as with a ring's table
+		}
+		t.fds[i] = -1
+	}
+}
+
+// withTable gives ops that name places a table for their Submit call, which ends with the last report.
+func withTable(ops []Op, done doneFunc) ([]Op, doneFunc) {
+	if !slices.ContainsFunc(ops, func(op Op) bool { return op.direct() && op.table == nil }) {
+		return ops, done
+	}
+	table := newFileTable(maxDirect)
+	ops = slices.Clone(ops)
+	for i := range ops {
+		if ops[i].direct() && ops[i].table == nil {
+			ops[i].table = table
+		}
+	}
+	var left atomic.Int64
+	left.Store(int64(len(ops)))
+	return ops, func(i, n int, more bool, err error) {
+		if !more && left.Add(-1) == 0 {
+			table.close()
+		}
+		done(i, n, more, err)
 	}
 }

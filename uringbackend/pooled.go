@@ -17,21 +17,23 @@ import (
 // While a context may still cancel the batch, a second goroutine (of context.AfterFunc) may submit cancellations;
 // then, and only then, both sides hold mu for the submission queue and the slots.
 type pooledRing struct {
-	requests // owned by the caller; guarded by mu between arm and disarm
+	requests        // owned by the caller; guarded by mu between arm and disarm
+	entries  uint32 // ops at a time; immutable
 
 	mu        sync.Mutex
 	cancelled bool // guarded as above
 }
 
-// newPooledRing makes a ring with room for a completion of each op, of its timeout and of its cancellation.
+// newPooledRing makes a ring with room for a record of each of entries ops and of its timeout, and for a completion of
+// both and of their cancellations.
 func newPooledRing(c *core, entries uint32) (*pooledRing, error) {
-	r, err := uring.New(entries, 4*entries, ringFlags)
+	r, err := uring.New(2*entries, 4*entries, ringFlags)
 	if err != nil {
 		return nil, err
 	}
 	c.limitWorkers(r, entries)
 	c.stats.rings.Add(1)
-	return &pooledRing{requests: requests{core: c, number: c.ringNumber(), r: r, places: places{size: maxDirect}}}, nil
+	return &pooledRing{entries: entries, requests: requests{core: c, number: c.ringNumber(), r: r, places: places{size: maxDirect}}}, nil
 }
 
 // run carries out a batch and returns when all of it has completed.
@@ -61,33 +63,24 @@ func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc
 // many it has dealt with. IOSQE_IO_DRAIN would hold cancellations back too.
 func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
 	for n < len(ops) {
-		end, records := chain(ops[n:])
-		if records > p.r.SQEntries() {
-			for i := range ops[n : n+end] {
+		end := chainEnd(ops, n)
+		chain, drain := ops[n:end], false
+		for i := range chain {
+			drain = drain || chain[i].Drain
+		}
+		if len(chain) > p.core.longest || len(chain) > int(p.entries) {
+			for i := range chain {
 				done(first+n+i, 0, false, unix.EINVAL)
 			}
-			n += end
-			continue
+		} else {
+			if p.pending+len(chain) > int(p.entries) || drain && n > 0 {
+				break
+			}
+			p.startChain(chain, first+n, done)
 		}
-		if !p.room(records) || n > 0 && ops[n].Drain {
-			break
-		}
-		p.startChain(ops[n:n+end], first+n, done)
-		n += end
+		n = end
 	}
 	return n
-}
-
-// chain is how many ops from the first on are linked to it, itself included, and how many records they take.
-func chain(ops []Op) (n, records int) {
-	for n < len(ops) {
-		records += ops[n].records()
-		n++
-		if !ops[n-1].Link {
-			break
-		}
-	}
-	return n, records
 }
 
 // startChain pushes a chain, one op mostly; the queue has room for it.

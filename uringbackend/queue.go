@@ -417,6 +417,7 @@ type viaQueue struct {
 	limit  int
 
 	prepared []*viaOp // of the caller
+	table    *fileTable
 
 	mu sync.Mutex
 	// +checklocks:mu
@@ -435,12 +436,15 @@ type viaOp struct {
 
 func newViaQueue(e Engine, cfg QueueConfig) *viaQueue {
 	runtime.LockOSThread() // as with a ring of one's own
-	return &viaQueue{engine: e, limit: cfg.Entries, flight: make(map[*viaOp]struct{})}
+	return &viaQueue{engine: e, limit: cfg.Entries, table: newFileTable(cfg.Direct), flight: make(map[*viaOp]struct{})}
 }
 
 func (q *viaQueue) prepare(op Op, tag uint64) error {
 	if q.inFlight() >= q.limit {
 		return unix.EAGAIN
+	}
+	if op.direct() {
+		op.table = q.table
 	}
 	q.prepared = append(q.prepared, &viaOp{op: op, tag: tag})
 	return nil
@@ -564,5 +568,6 @@ func (q *viaQueue) shut() {
 		q.cancelOps(func(*viaOp) bool { return true })
 		_, _ = q.wait(context.Background(), maxQueueEntries+1) // without an end, so without an error
 	}
+	q.table.close()
 	runtime.UnlockOSThread()
 }

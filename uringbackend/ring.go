@@ -95,7 +95,7 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 	ringable, waits := true, false
 	for end = at; end < len(ops); {
 		op := &ops[end]
-		ringable = ringable && op.Kind.valid() && e.takes(op)
+		ringable = ringable && op.Kind.valid() && e.takes(op) && op.table == nil
 		waits = waits || op.Unbounded && op.Kind != KindClose
 		if end++; !op.Link {
 			break
@@ -146,8 +146,8 @@ func (e *ringEngine) part(ctx context.Context, r road, ops []Op, first int, done
 			if op.Kind == KindClose {
 				e.cancelFD(op.FD)
 			}
-			e.calls.submit(ctx, first+i, op, done)
 		}
+		e.calls.submitAll(ctx, ops, first, done)
 	}
 }
 
@@ -157,7 +157,7 @@ func (e *ringEngine) cancelFD(fd int) int {
 	if e.core.stats.waiting.Load() == 0 {
 		return 0
 	}
-	return e.loop.cancelFD(fd) + e.calls.cancelFD(fd)
+	return e.loop.cancelFD(fd) + e.calls.poller.cancelFD(fd)
 }
 
 // takes says that the ring can carry op out, whose kind is valid.

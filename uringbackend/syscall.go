@@ -4,7 +4,6 @@ package uringbackend
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -19,81 +18,101 @@ type syscalls struct {
 	core     *core
 	features *Features
 	stats    *stats
-	limit    int // unbounded ops in flight
+	limit    int // unbounded ops, and chains with any, in flight
+	longest  int // ops of a chain
 
 	gate gate
 	trap trap
 
 	mu sync.Mutex
 	// +checklocks:mu
-	closed bool
-	// +checklocks:mu
-	unbounded int // unbounded ops in flight
-	// +checklocks:mu
-	waiting map[int]struct{} // eventfds of those that can be cancelled
-	// +checklocks:mu
-	idle []int // eventfds for reuse, at most limit
+	unbounded int // unbounded ops, and chains with any, in flight
+
+	poller poller
 }
 
 func newSyscalls(c *core, cfg Config) *syscalls {
-	s := &syscalls{core: c, features: &c.features, stats: &c.stats, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
+	s := &syscalls{core: c, features: &c.features, stats: &c.stats, limit: cfg.Unbounded, longest: cfg.Entries}
 	s.gate.init()
 	return s
 }
 
 // Submit implements Submitter.
 func (s *syscalls) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
+	ops, done = withTable(ops, done)
+	s.submitAll(ctx, ops, 0, done)
+}
+
+// submitAll is Submit of a part of a call; first is the index of ops[0] in it.
+func (s *syscalls) submitAll(ctx context.Context, ops []Op, first int, done doneFunc) {
+	if ordered(ops) {
+		s.submitOrdered(ctx, ops, first, done)
+		return
+	}
 	for i := range ops {
-		s.submit(ctx, i, &ops[i], done)
+		s.submit(ctx, first+i, &ops[i], done)
 	}
 }
 
-func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int, more bool, err error)) {
-	if !op.Kind.valid() {
-		done(i, 0, false, unix.EINVAL)
+// submit carries out one op that is in no chain and does not drain.
+func (s *syscalls) submit(ctx context.Context, i int, op *Op, done doneFunc) {
+	if op.waits() {
+		s.startOne(ctx, i, *op, done)
 		return
 	}
+	n, err := s.bounded(ctx, op)
+	done(i, n, false, err)
+}
+
+// startOne starts an op that waits. It takes a copy, since the call's slice is only borrowed.
+func (s *syscalls) startOne(ctx context.Context, i int, op Op, done doneFunc) {
 	if !s.gate.enter() {
-		if op.Kind == KindClose {
-			s.stats.verbs[KindClose].syscall.Add(1)
-			n, err := directClose(s.features, op)
-			done(i, n, false, err)
-			return
-		}
 		done(i, 0, false, unix.ECANCELED)
 		return
 	}
-	if op.Unbounded && op.Kind != KindClose {
-		if !s.admit() {
-			s.gate.leave()
-			done(i, 0, false, unix.EAGAIN)
-			return
-		}
-		s.stats.inFlight.Add(1)
-		own := *op // ops is only borrowed
-		// ends when the op has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
-		go func() {
-			n, err := s.wait(ctx, &own)
-			s.stats.inFlight.Add(-1)
-			s.leave()
-			done(i, n, false, err)
-			s.gate.leave()
-		}()
-		return
-	}
-	defer s.gate.leave()
-	if op.Kind != KindClose && ctx.Err() != nil {
-		done(i, 0, false, unix.ECANCELED)
+	if !s.admit() {
+		s.gate.leave()
+		done(i, 0, false, unix.EAGAIN)
 		return
 	}
 	s.stats.inFlight.Add(1)
-	n, err := s.direct(op)
-	s.stats.inFlight.Add(-1)
-	done(i, n, false, err)
+	s.startWait(ctx, &op, func(n int, err error) {
+		s.stats.inFlight.Add(-1)
+		s.leave() // before the report: whoever hears it may start the next
+		done(i, n, false, err)
+		s.gate.leave()
+	})
+}
+
+// bounded carries out one op on this goroutine, which is not in the gate.
+func (s *syscalls) bounded(ctx context.Context, op *Op) (int, error) {
+	if !op.Kind.valid() {
+		return 0, unix.EINVAL
+	}
+	if s.gate.enter() {
+		defer s.gate.leave()
+	} else if op.Kind != KindClose {
+		return 0, unix.ECANCELED
+	}
+	if op.Kind != KindClose && ctx.Err() != nil {
+		return 0, unix.ECANCELED
+	}
+	if op.Kind == KindClose {
+		s.poller.cancelFD(op.FD)
+	}
+	s.stats.inFlight.Add(1)
+	defer s.stats.inFlight.Add(-1)
+	return s.direct(op)
 }
 
 // direct runs the syscall half, here and now.
 func (s *syscalls) direct(op *Op) (int, error) {
+	if op.direct() {
+		if op.table == nil {
+			return 0, unix.EBADF
+		}
+		return op.table.run(op, s.direct)
+	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
 	if held := verbs[op.Kind].held; held != nil {
 		return held(s, op)
@@ -104,80 +123,57 @@ func (s *syscalls) direct(op *Op) (int, error) {
 // Close implements Engine.Close.
 func (s *syscalls) Close() error {
 	s.gate.shut()
-	s.mu.Lock()
-	s.closed = true
-	for ev := range s.waiting {
-		ring(ev)
-	}
-	s.mu.Unlock()
+	s.poller.cancelAll()
 	s.gate.drain()
 	s.trap.close()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, ev := range s.idle {
-		_ = unix.Close(ev) // an eventfd has nothing to lose
-	}
-	s.idle = nil
+	s.poller.close()
 	return nil
 }
 
-// wait runs an op that may wait without bound: it polls the descriptors and a bell of its own, and makes the call
-// only when that will not block, so that nothing is ever under way when the bell ends the wait. What cannot be
-// polled for (opening a FIFO, say) is carried out at once and cannot be cancelled.
-func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
-	fds, try := s.plan(op)
-	if try == nil {
+// startWait runs one op that may wait without bound, without a goroutine for what can be polled for. What cannot be
+// polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
+func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err error)) {
+	w := s.plan(op)
+	if w == nil {
 		if ctx.Err() != nil {
-			return 0, unix.ECANCELED
+			done(0, unix.ECANCELED)
+			return
 		}
-		return s.direct(op)
+		// ends when the call returns; waited by Close (the op is in the gate)
+		go func() { done(s.direct(op)) }()
+		return
 	}
-	bell, err := s.takeBell()
-	if err != nil {
-		return 0, err
-	}
-	defer s.giveBell(bell)
-	stop := context.AfterFunc(ctx, func() { s.ringIfTaken(bell) })
-	defer stop()
 	s.stats.verbs[op.Kind].syscall.Add(1)
-	for next := 0; ; {
-		// Two descriptors (splice) are waited for in turn: polling for both at once would spin on the ready one.
-		set := []unix.PollFd{fds[next], {Fd: int32(bell), Events: unix.POLLIN}}
-		if _, err := unix.Poll(set, -1); err != nil {
-			if errors.Is(err, unix.EINTR) {
-				continue
-			}
-			return 0, err
-		}
-		if set[1].Revents != 0 {
-			// A late bell for an op before this one can be told apart: its context is not ours.
-			if ctx.Err() != nil || s.isClosed() {
-				return 0, unix.ECANCELED
-			}
-			drainBell(bell)
-			continue
-		}
-		if next++; next < len(fds) {
-			continue
-		}
-		next = 0
-		if n, err := try(); !errors.Is(err, unix.EAGAIN) {
-			return n, err
-		}
-	}
+	w.done = done
+	s.poller.start(ctx, op.Timeout, w)
 }
 
-// plan says what to poll for and how to try once without waiting; no try means that the verb cannot be polled for.
-func (s *syscalls) plan(op *Op) ([]unix.PollFd, func() (int, error)) {
+// wait is startWait for a goroutine that has nothing else to do.
+func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	c := make(chan result, 1)
+	s.startWait(ctx, op, func(n int, err error) { c <- result{n, err} })
+	r := <-c
+	return r.n, r.err
+}
+
+// plan says what to poll for and how to try once without waiting; nil means that the verb cannot be polled for.
+func (s *syscalls) plan(op *Op) *waiter {
 	verb := verbs[op.Kind].direct
 	switch op.Kind {
 	case KindReadAt, KindReadvAt, KindWriteAt, KindWritevAt:
-		events := int16(unix.POLLIN)
+		dir := 0
 		if op.Kind == KindWriteAt || op.Kind == KindWritevAt {
-			events = unix.POLLOUT
+			dir = 1
 		}
 		nowait := s.features.RWFNoWait.Answer == Yes
-		return []unix.PollFd{{Fd: int32(op.FD), Events: events}}, func() (int, error) {
+		return &waiter{need: [2]wanting{{op.FD, dir}, {fd: -1}}, try: func(waits bool) (int, error) {
+			if waits {
+				return verb(s.features, op)
+			}
 			if nowait && op.Flags&unix.RWF_NOWAIT == 0 {
 				try := *op
 				try.Flags |= unix.RWF_NOWAIT
@@ -187,28 +183,25 @@ func (s *syscalls) plan(op *Op) ([]unix.PollFd, func() (int, error)) {
 				}
 				nowait = false // this kind of descriptor does not know it
 			}
-			// Ready, so it will not wait, unless another reader of the descriptor comes first.
-			return verb(s.features, op)
-		}
-	case KindSplice, KindTee:
-		return []unix.PollFd{{Fd: int32(op.FD), Events: unix.POLLIN}, {Fd: int32(op.FD2), Events: unix.POLLOUT}},
-			func() (int, error) {
-				try := *op
-				try.Flags |= unix.SPLICE_F_NONBLOCK
-				return verb(s.features, &try)
+			// If it is ready it will not wait, unless another reader of the descriptor comes first.
+			set := []unix.PollFd{{Fd: int32(op.FD), Events: int16(pollEvents[dir])}}
+			if n, err := unix.Poll(set, 0); err == nil && n == 0 || errors.Is(err, unix.EINTR) {
+				return 0, unix.EAGAIN
 			}
+			return verb(s.features, op)
+		}}
+	case KindSplice, KindTee:
+		return &waiter{need: [2]wanting{{op.FD, 0}, {op.FD2, 1}}, try: func(bool) (int, error) {
+			try := *op
+			try.Flags |= unix.SPLICE_F_NONBLOCK
+			return verb(s.features, &try)
+		}}
 	default:
-		return nil, nil
+		return nil
 	}
 }
 
-func (s *syscalls) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
-}
-
-// admit counts one more unbounded op, if there is room.
+// admit counts one more unbounded op, or chain, if there is room.
 func (s *syscalls) admit() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,56 +216,6 @@ func (s *syscalls) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unbounded--
-}
-
-// takeBell takes an eventfd for one unbounded op.
-func (s *syscalls) takeBell() (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return -1, unix.ECANCELED
-	}
-	var ev int
-	if n := len(s.idle); n > 0 {
-		ev = s.idle[n-1]
-		s.idle = s.idle[:n-1]
-	} else {
-		var err error
-		if ev, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
-			return -1, err
-		}
-	}
-	s.waiting[ev] = struct{}{}
-	return ev, nil
-}
-
-func (s *syscalls) giveBell(ev int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.waiting, ev)
-	drainBell(ev)
-	s.idle = append(s.idle, ev)
-}
-
-// ringIfTaken rings a bell unless its op is over. A bell already taken by the next op rings for nothing, which that
-// op notices; a closed one is not rung, because its number may be another file's.
-func (s *syscalls) ringIfTaken(ev int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, ok := s.waiting[ev]; ok {
-		ring(ev)
-	}
-}
-
-func ring(ev int) {
-	var one [8]byte
-	binary.NativeEndian.PutUint64(one[:], 1)
-	_, _ = unix.Write(ev, one[:]) // EAGAIN: it rings already
-}
-
-func drainBell(ev int) {
-	var count [8]byte
-	_, _ = unix.Read(ev, count[:]) // EAGAIN: it did not ring
 }
 
 // gate counts ops in flight and lets Close wait for them.
@@ -310,6 +253,3 @@ func (g *gate) shut() {
 
 // drain waits until all ops in flight have left; shut comes first.
 func (g *gate) drain() { <-g.drained }
-
-// cancelFD gives up the ops that wait for fd and waits until they have reported.
-func (s *syscalls) cancelFD(int) int { return 0 }

@@ -36,22 +36,25 @@ func All() []Case {
 // Run runs the suite. open returns a new engine each time, which Run closes; it should be strict.
 func Run(t *testing.T, open func(t *testing.T) uringbackend.Engine) {
 	t.Helper()
+	RunCases(t, open, All())
+}
+
+// RunCases is Run for a part of the suite, or for cases that are not in it. After each case the process must have the
+// descriptors and goroutines that it had before, and the engine's detectors must have found nothing.
+func RunCases(t *testing.T, open func(t *testing.T) uringbackend.Engine, cases []Case) {
+	t.Helper()
 	warmUp(t)
-	for _, c := range All() {
+	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
-			before := openFDs(t)
+			before, goroutines := openFDs(t), runtime.NumGoroutine()
 			e := open(t)
 			// Cleanups run last in, first out: descriptors made by the case are closed before this.
 			t.Cleanup(func() {
 				within(t, "Close", func() { assert.NoError(t, e.Close()) })
-				h := e.Health()
-				assert.Zero(t, h.InFlight, "ops in flight after Close")
-				assert.Zero(t, h.Rings, "rings after Close")
-				assert.Zero(t, h.Stale, "completions that belong to no op")
-				assert.Zero(t, h.Overflows, "completion queue overflowed")
-				assert.Empty(t, e.Leaks(), "descriptors still owned")
+				healthy(t, e)
 				assertFallbacks(t, e)
 				assert.Equal(t, before, openFDs(t), "descriptors of the process")
+				assert.LessOrEqual(t, settled(goroutines), goroutines, "goroutines of the process")
 			})
 			c.Run(t, e)
 		})
@@ -67,6 +70,30 @@ func assertFallbacks(t *testing.T, e uringbackend.Engine) {
 			assert.Zero(t, fallbacks[k.String()], "%s fell back to a system call", k)
 		}
 	}
+}
+
+// healthy demands that the detectors of a closed engine have found nothing.
+func healthy(t *testing.T, e uringbackend.Engine) {
+	t.Helper()
+	h := e.Health()
+	assert.Zero(t, h.InFlight, "ops in flight after Close")
+	assert.Zero(t, h.Rings, "rings after Close")
+	assert.Zero(t, h.Stale, "completions that belong to no op")
+	assert.Zero(t, h.Overflows, "completion queue overflowed")
+	assert.Empty(t, e.Leaks(), "descriptors still owned")
+}
+
+// settled counts the goroutines, giving those that are about to end the time for it.
+func settled(most int) (n int) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for range 5000 {
+		if n = runtime.NumGoroutine(); n <= most {
+			return n
+		}
+		<-tick.C
+	}
+	return n
 }
 
 // limit is how long anything in the suite may take before it counts as hung. Generous: CI machines stall.
