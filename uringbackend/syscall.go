@@ -55,7 +55,9 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 	if !s.gate.enter() {
 		if op.Kind == KindClose {
 			s.stats.verbs[KindClose].syscall.Add(1)
+			began := s.core.clock()
 			n, err := directClose(s.features, op)
+			s.core.called(op, began, n, err)
 			done(i, n, false, err)
 			return
 		}
@@ -70,11 +72,13 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 		}
 		s.stats.inFlight.Add(1)
 		own := *op // ops is only borrowed
+		began := s.core.clock()
 		// ends when the op has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
 		go func() {
 			n, err := s.wait(ctx, &own)
 			s.stats.inFlight.Add(-1)
 			s.leave()
+			s.core.called(&own, began, n, err)
 			done(i, n, false, err)
 			s.gate.leave()
 		}()
@@ -86,8 +90,10 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 		return
 	}
 	s.stats.inFlight.Add(1)
+	began := s.core.clock()
 	n, err := s.direct(op)
 	s.stats.inFlight.Add(-1)
+	s.core.called(op, began, n, err)
 	done(i, n, false, err)
 }
 
