@@ -22,8 +22,19 @@ func TestHistogramBucketsHoldTheirLatencies(t *testing.T) {
 	var empty uringbackend.Histograms
 	assert.Empty(t, empty.Snapshot())
 	cases := []struct{ took, upper time.Duration }{
-		{-5, 256}, {0, 256}, {1, 256}, {256, 256}, {257, 320}, {320, 320}, {321, 384}, {448, 448}, {449, 512}, {512, 512},
-		{513, 640}, {time.Microsecond, 1024}, {1024, 1024}, {1025, 1280}, {time.Second, 1 << 30}, {1 << 36, 1 << 36},
+		{-5, 256},
+		{0, 256},
+		{256, 256},
+		{257, 320},
+		{320, 320},
+		{321, 384},
+		{449, 512},
+		{512, 512},
+		{513, 640},
+		{time.Microsecond, 1024},
+		{1025, 1280},
+		{time.Second, 1 << 30},
+		{1 << 36, 1 << 36},
 	}
 	for _, c := range cases {
 		var h uringbackend.Histograms

@@ -202,7 +202,7 @@ func TestTraceUnderLoadLosesNothingSilently(t *testing.T) {
 					seen[l.N] = true
 				}
 				lost = counts[len(counts)-1].Lost
-				assert.Equal(t, len(ops), len(seen), "an event was written twice")
+				assert.Len(t, seen, len(ops), "an event was written twice")
 			} else {
 				p := decodePerfetto(t, out.Bytes())
 				p.check(t)
@@ -210,7 +210,7 @@ func TestTraceUnderLoadLosesNothingSilently(t *testing.T) {
 					seen[int(s.notes["n"].(int64))] = true
 				}
 				lost = uint64(p.lost[len(p.lost)-1])
-				assert.Equal(t, len(p.slices), len(seen), "an event was written twice")
+				assert.Len(t, seen, len(p.slices), "an event was written twice")
 			}
 			assert.Equal(t, uint64(workers*each), uint64(len(seen))+lost)
 			assert.Equal(t, tr.Lost(), lost)

@@ -92,7 +92,7 @@ func (r *running) use(t *testing.T, size int) {
 	d := &smb.Dialer{Initiator: &smb.NTLMInitiator{User: "u", Password: "p"}}
 	s, err := d.DialConn(t.Context(), conn, r.ready.Listen)
 	require.NoError(t, err)
-	defer s.Logoff() //nolint:errcheck // the connection is about to be closed
+	defer s.Logoff()
 	share, err := s.Mount("share")
 	require.NoError(t, err)
 	want := bytes.Repeat([]byte("observed"), size/8)
@@ -258,7 +258,7 @@ func traced(t *testing.T, name string) (records int) {
 		return 0
 	}
 	for len(b) > 0 {
-		n := 0
+		var n int
 		if filepath.Ext(name) == ".perfetto" {
 			var typ protowire.Type
 			_, typ, n = protowire.ConsumeField(b)
