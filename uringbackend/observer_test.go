@@ -168,3 +168,24 @@ func TestObservedReadAllocatesNothing(t *testing.T) {
 	assert.Equal(t, uint64(201), all[0].Ops)
 	assert.Equal(t, uint64(201*4096), all[0].Bytes)
 }
+
+// A read that the page cache answers in part is counted once, by whichever roads it took.
+func TestBytesOfAShortRead(t *testing.T) {
+	rec := &recorder{}
+	e := openRing(t, uringbackend.Config{Observer: rec})
+	fd, err := unix.Open(filepath.Join(t.TempDir(), "f"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	require.NoError(t, err)
+	defer unix.Close(fd)
+	_, err = unix.Pwrite(fd, make([]byte, 1000), 0)
+	require.NoError(t, err)
+	n, err := e.ReadAt(t.Context(), fd, make([]byte, 4096), 0)
+	require.NoError(t, err)
+	assert.Equal(t, 1000, n)
+	assert.Equal(t, map[string]uint64{"read_at": 1000}, e.Bytes())
+	var observed int64
+	for _, ev := range rec.take() {
+		assert.Equal(t, uringbackend.KindReadAt, ev.Kind)
+		observed += ev.Bytes
+	}
+	assert.Equal(t, int64(1000), observed)
+}
