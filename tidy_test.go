@@ -58,18 +58,22 @@ var arrows = map[string][]string{
 
 // foreign says which packages may import a module from outside in product code. What is not listed is for tests only.
 var foreign = map[string][]string{
-	"github.com/hanwen/go-fuse/v2":   {"fusefs"},
-	"github.com/cloudsoda/go-smb2":   {"internal/racelab"},
-	"github.com/spf13/cobra":         {"cmd/uringfs"},
-	"github.com/spf13/pflag":         {"cmd/uringfs"},
-	"github.com/stretchr/testify":    {"internal/hexdump", "smbserver/smbtest", "uringbackend/enginetest"},
-	"golang.org/x/crypto":            {"internal/ntlm", "internal/spnego", "internal/smbcrypt"},
-	"golang.org/x/sys":               {"*"},
-	"golang.org/x/term":              {"cmd/uringfs"},
-	"github.com/cloudsoda/sddl":      {},
-	"github.com/hashicorp/go-uuid":   {},
-	"github.com/geoffgarside/ber":    {},
-	"github.com/jcmturner/gokrb5/v8": {},
+	"github.com/hanwen/go-fuse/v2":        {"fusefs"},
+	"github.com/prometheus/client_golang": {"cmd/uringfs"},
+	"github.com/prometheus/client_model":  {}, // what a test reads off the metrics page
+	"github.com/prometheus/common":        {},
+	"google.golang.org/protobuf":          {}, // protowire decodes traces in tests
+	"github.com/cloudsoda/go-smb2":        {"internal/racelab"},
+	"github.com/spf13/cobra":              {"cmd/uringfs"},
+	"github.com/spf13/pflag":              {"cmd/uringfs"},
+	"github.com/stretchr/testify":         {"internal/hexdump", "smbserver/smbtest", "uringbackend/enginetest"},
+	"golang.org/x/crypto":                 {"internal/ntlm", "internal/spnego", "internal/smbcrypt"},
+	"golang.org/x/sys":                    {"*"},
+	"golang.org/x/term":                   {"cmd/uringfs"},
+	"github.com/cloudsoda/sddl":           {},
+	"github.com/hashicorp/go-uuid":        {},
+	"github.com/geoffgarside/ber":         {},
+	"github.com/jcmturner/gokrb5/v8":      {},
 }
 
 // long lists the files allowed past maxLines, each with its reason.

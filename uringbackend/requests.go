@@ -5,7 +5,6 @@ package uringbackend
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -59,9 +58,7 @@ func (q *requests) spare() *slot {
 func (q *requests) beginIn(s *slot, op *Op, index int, done doneFunc) error {
 	q.pending++
 	s.take(op, index, done)
-	if q.core.observer != nil {
-		s.began = q.core.now()
-	}
+	s.began = q.core.clock()
 	return q.prepare(s)
 }
 
@@ -176,6 +173,9 @@ func (q *requests) complete(c uring.CQE) {
 		return
 	}
 	n, err := result(c.Res)
+	if c.Flags&uring.CQENotif == 0 {
+		s.bytes += q.core.stats.moved(s.op, n, err)
+	}
 	switch {
 	case c.Flags&uring.CQENotif != 0:
 		n, err = 0, nil
@@ -225,7 +225,7 @@ func (q *requests) finish(s *slot, n int, err error) {
 // report empties a slot and makes the op's last report.
 func (q *requests) report(s *slot, n int, err error) {
 	if q.core.observer != nil {
-		q.core.observe(s.op, q.number, s.began, n, s.more, err)
+		q.core.observe(s.op, q.number, s.began, n, s.more, s.bytes, err)
 	}
 	q.places.reported(s.op, err)
 	if q.onDone != nil {
@@ -333,14 +333,4 @@ func (q *requests) close() {
 	}
 	_ = q.r.Close() // nothing in flight, nothing to lose
 	q.core.stats.rings.Add(-1)
-}
-
-// now is the clock of observers: ns since the engine was opened.
-func (c *core) now() int64 { return int64(time.Since(c.opened)) }
-
-// observe tells the observer about an op; only called when there is one.
-func (c *core) observe(op *Op, ring int, began int64, n, more int, err error) {
-	c.observer.Observe(OpEvent{
-		Kind: op.Kind, Ring: ring, Start: began, End: c.now(), N: n, Err: err, FD: op.FD, Offset: op.Offset, More: more,
-	})
 }

@@ -147,6 +147,7 @@ func (e *ringEngine) part(ctx context.Context, r road, ops []Op, first int, done
 				e.cancelFD(op.FD)
 			}
 		}
+		ops, done = withTable(ops, done)
 		e.calls.submitAll(ctx, ops, first, done)
 	}
 }
@@ -194,22 +195,18 @@ func (e *ringEngine) cached(ctx context.Context, ops []Op, first int, done doneF
 	}
 	for i := range ops {
 		op := &ops[i]
-		var began int64
-		if e.core.observer != nil {
-			began = e.core.now()
-		}
+		began := e.core.clock()
 		n, ok := readCached(op)
 		if !ok {
 			return i
 		}
 		if n > 0 && n < len(op.Buf) {
+			e.core.called(op, began, n, nil)
 			e.remainder(ctx, op, n, first+i, done) // the end of the file, or of what is cached
 			continue
 		}
 		e.core.stats.verbs[op.Kind].syscall.Add(1)
-		if e.core.observer != nil {
-			e.core.observe(op, -1, began, n, 0, nil)
-		}
+		e.core.called(op, began, n, nil)
 		done(first+i, n, false, nil)
 	}
 	return len(ops)

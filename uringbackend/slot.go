@@ -26,6 +26,7 @@ type slot struct {
 	index int // the op's index in its Submit call, or a queue's tag
 	done  doneFunc
 	began int64 // for observers
+	bytes int64 // moved by the reports so far
 	w     *waitOp
 	tag   uint64
 
@@ -57,7 +58,7 @@ type slot struct {
 // take begins a use of the slot.
 func (s *slot) take(op *Op, index int, done doneFunc) {
 	s.op, s.index, s.done = op, index, done
-	s.retries, s.more = 0, 0
+	s.retries, s.more, s.bytes = 0, 0, 0
 	s.busy, s.linked, s.last, s.cancelled, s.missed, s.timer, s.expired, s.held = true, false, false, false, false, false, false, false
 	s.next()
 }

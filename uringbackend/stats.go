@@ -41,8 +41,17 @@ type stats struct {
 func (s *stats) shrink(why string) { s.shrunk.Store(&why) }
 
 type verbCount struct {
-	ring, syscall, fallback atomic.Uint64
-	_                       [40]byte
+	ring, syscall, fallback, bytes atomic.Uint64
+	_                              [32]byte
+}
+
+// moved counts the data of one report of an op, and returns it.
+func (s *stats) moved(op *Op, n int, err error) int64 {
+	if n <= 0 || err != nil || !op.Kind.transfers() {
+		return 0
+	}
+	s.verbs[op.Kind].bytes.Add(uint64(n))
+	return int64(n)
 }
 
 // bug notes a violated invariant.
@@ -71,6 +80,17 @@ func (e Engine) Fallbacks() map[string]uint64 {
 	m := make(map[string]uint64)
 	for k := Kind(1); k < kinds; k++ {
 		if n := e.core.stats.verbs[k].fallback.Load(); n > 0 {
+			m[k.String()] = n
+		}
+	}
+	return m
+}
+
+// Bytes returns, by verb name, how many bytes of data the verbs that transfer some have moved.
+func (e Engine) Bytes() map[string]uint64 {
+	m := make(map[string]uint64)
+	for k := Kind(1); k < kinds; k++ {
+		if n := e.core.stats.verbs[k].bytes.Load(); n > 0 {
 			m[k.String()] = n
 		}
 	}

@@ -114,10 +114,16 @@ func (s *syscalls) direct(op *Op) (int, error) {
 		return op.table.run(op, s.direct)
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
+	began := s.core.clock()
+	var n int
+	var err error
 	if held := verbs[op.Kind].held; held != nil {
-		return held(s, op)
+		n, err = held(s, op)
+	} else {
+		n, err = verbs[op.Kind].direct(s.features, op)
 	}
-	return verbs[op.Kind].direct(s.features, op)
+	s.core.called(op, began, n, err)
+	return n, err
 }
 
 // Close implements Engine.Close.
@@ -144,7 +150,11 @@ func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err e
 		return
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
-	w.done = done
+	began := s.core.clock()
+	w.done = func(n int, err error) {
+		s.core.called(op, began, n, err)
+		done(n, err)
+	}
 	s.poller.start(ctx, op.Timeout, w)
 }
 

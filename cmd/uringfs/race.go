@@ -27,6 +27,9 @@ func raceCommand() *cobra.Command {
 	}
 	var asJSON bool
 	run := func(cmd *cobra.Command, _ []string) error {
+		if err := checkRoads(o.Policy, o.Loop); err != nil {
+			return err
+		}
 		o.Out = cmd.OutOrStdout()
 		if asJSON {
 			o.Out, o.JSON = io.Discard, cmd.OutOrStdout()
@@ -59,6 +62,7 @@ func raceCommand() *cobra.Command {
 	f.StringSliceVar(&o.Paths, "paths", nil, "read paths: copy, unsafe-splice")
 	f.StringVar(&o.FS, "fs", "", "scratch file system: ext4, xfs, btrfs or tmpfs; default: ext4 as root, else tmpfs")
 	f.StringVar(&o.Engine, "engine", "auto", "engine of the target: auto, ring or syscall")
+	registerRoads(f, &o.Policy, &o.Loop)
 	f.StringVar(&o.WorkDir, "dir", "", "where the scratch image goes; default: the temporary directory")
 	f.BoolVar(&asJSON, "json", false, "one object a cell")
 	cmd.RunE = run

@@ -76,6 +76,10 @@ type service struct {
 	listener net.Listener
 	control  *ctl.Server
 	started  time.Time
+
+	tracer    *traceFile               // nil: no --trace
+	latencies *uringbackend.Histograms // nil: no --metrics
+	page      *metricsServer           // as latencies
 }
 
 // run serves until ctx ends, which is a success, or something fails.
@@ -94,6 +98,9 @@ func (s *service) run(ctx context.Context) error {
 func (s *service) check() error {
 	var err error
 	if s.log, err = s.logger(s.errs); err != nil {
+		return err
+	}
+	if err := s.engineOptions.check(); err != nil {
 		return err
 	}
 	if st, err := os.Stat(s.backing); err != nil {
@@ -124,8 +131,11 @@ func (s *service) check() error {
 }
 
 func (s *service) up(ctx context.Context) error {
-	var err error
-	if s.engine, err = s.engineOptions.open(s.backing); err != nil {
+	observer, err := s.observer()
+	if err != nil {
+		return err
+	}
+	if s.engine, err = s.engineOptions.open(s.backing, observer); err != nil {
 		return err
 	}
 	if r := s.engine.Reason(); r != "" {
@@ -145,8 +155,30 @@ func (s *service) up(ctx context.Context) error {
 			return err
 		}
 	}
+	if s.latencies != nil {
+		if s.page, err = listenMetrics(s.metrics, s, s.log); err != nil {
+			return err
+		}
+	}
 	s.control, err = ctl.Listen(ctl.Path(os.Getpid()), s.status)
 	return err
+}
+
+// observer is who sees the engine's operations: nobody, unless the flags ask for it.
+func (s *service) observer() (uringbackend.Observer, error) {
+	var all []uringbackend.Observer
+	if s.trace != "" {
+		var err error
+		if s.tracer, err = openTrace(s.trace); err != nil {
+			return nil, err
+		}
+		all = append(all, s.tracer)
+	}
+	if s.metrics != "" {
+		s.latencies = new(uringbackend.Histograms)
+		all = append(all, s.latencies)
+	}
+	return uringbackend.Observers(all...), nil
 }
 
 func (s *service) upMount(ctx context.Context) error {
@@ -219,12 +251,13 @@ func (s *service) serve(ctx context.Context) error {
 // announce writes the ready line: the first on standard output, once everything is served.
 func (s *service) announce() error {
 	line := struct {
-		PID    int    `json:"pid"`
-		Listen string `json:"listen,omitempty"`
-		Share  string `json:"share,omitempty"`
-		Mnt    string `json:"mnt,omitempty"`
-		Ctl    string `json:"ctl"`
-		Try    string `json:"try"`
+		PID     int    `json:"pid"`
+		Listen  string `json:"listen,omitempty"`
+		Share   string `json:"share,omitempty"`
+		Mnt     string `json:"mnt,omitempty"`
+		Ctl     string `json:"ctl"`
+		Metrics string `json:"metrics,omitempty"`
+		Try     string `json:"try"`
 	}{PID: os.Getpid(), Mnt: s.mnt, Ctl: s.control.Path(), Try: "ls " + s.mnt}
 	if s.server != nil {
 		line.Listen, line.Share = s.listener.Addr().String(), s.smb.share
@@ -240,6 +273,9 @@ func (s *service) announce() error {
 			host = "127.0.0.1"
 		}
 		line.Try = fmt.Sprintf("smbclient //%s/%s -p %s %s", host, line.Share, port, who)
+	}
+	if s.page != nil {
+		line.Metrics = s.page.URL()
 	}
 	b, err := json.Marshal(line)
 	if err != nil {
@@ -257,6 +293,9 @@ func (s *service) down() error {
 	if s.control != nil {
 		errs = append(errs, s.control.Close())
 	}
+	if s.page != nil {
+		errs = append(errs, s.page.Close(ctx))
+	}
 	if s.server != nil {
 		errs = append(errs, s.server.Shutdown(ctx))
 	}
@@ -273,10 +312,45 @@ func (s *service) down() error {
 	}
 	if s.volume != nil {
 		errs = append(errs, s.volume.Close())
+	}
+	if s.engine.Submitter != nil {
 		reportFallbacks(s.errs, s.engine)
 		errs = append(errs, s.engine.Close())
 	}
+	if s.tracer != nil { // last: closing the rest is traced too
+		if lost := s.tracer.Lost(); lost > 0 {
+			s.log.Warn("the trace is not whole: its writer did not keep up", "lost", lost)
+		}
+		errs = append(errs, s.tracer.close())
+	}
 	return errors.Join(errs...)
+}
+
+// Engine implements Stats, as do SMB, Fuse and TraceLost.
+func (s *service) Engine() EngineStats { return engineStats(s.engine, s.latencies) }
+
+// SMB implements Stats.
+func (s *service) SMB() (smbserver.Stats, bool) {
+	if s.server == nil {
+		return smbserver.Stats{}, false
+	}
+	return s.server.Stats(), true
+}
+
+// Fuse implements Stats.
+func (s *service) Fuse() (fusefs.Stats, bool) {
+	if s.mount == nil {
+		return fusefs.Stats{}, false
+	}
+	return s.mount.Stats(), true
+}
+
+// TraceLost implements Stats.
+func (s *service) TraceLost() (uint64, bool) {
+	if s.tracer == nil {
+		return 0, false
+	}
+	return s.tracer.Lost(), true
 }
 
 // status fills the answer of the control socket.

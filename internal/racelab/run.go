@@ -25,6 +25,8 @@ type Options struct {
 	Paths      []string  // none: all of [DefaultPaths]
 	FS         string    // scratch file system; "": ext4 as root, else tmpfs
 	Engine     string    // handed to the target as --engine; "": its default
+	Policy     string    // as --engine-policy
+	Loop       string    // as --loop
 	Executable string    // the uringfs binary; "": this process's own
 	WorkDir    string    // where the scratch directory is made; "": where temporary files go
 	Out        io.Writer // the table; nil: none
@@ -139,7 +141,8 @@ func (r *run) onScratch(ctx context.Context, cases []Case, later int) (err error
 		for n < len(cases) && cases[n].Target == cases[0].Target {
 			n++
 		}
-		cfg := targetConfig{executable: r.options.Executable, engine: r.options.Engine, passwdFile: passwdFile}
+		cfg := targetConfig{executable: r.options.Executable, passwdFile: passwdFile}
+		cfg.engine, cfg.policy, cfg.loop = r.options.Engine, r.options.Policy, r.options.Loop
 		cfg.backing = filepath.Join(s.fsDir, fmt.Sprintf("backing%d", i))
 		if err := os.Mkdir(cfg.backing, 0o755); err != nil { // #nosec G301 -- a scratch directory
 			return fmt.Errorf("backing directory: %w", err)

@@ -70,6 +70,8 @@ func newTarget(ctx context.Context, c Case, cfg targetConfig) (target, error) {
 type targetConfig struct {
 	executable string
 	engine     string
+	policy     string
+	loop       string
 	backing    string // an existing empty directory on the scratch file system
 	mount      string // an existing empty directory
 	passwdFile string

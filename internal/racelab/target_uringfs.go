@@ -45,8 +45,10 @@ func startUringfs(ctx context.Context, path Path, cfg targetConfig) (*uringfs, e
 		"--passwd-file", cfg.passwdFile,
 		"--read-path", string(path),
 	}
-	if cfg.engine != "" {
-		args = append(args, "--engine", cfg.engine)
+	for _, flag := range [][2]string{{"--engine", cfg.engine}, {"--engine-policy", cfg.policy}, {"--loop", cfg.loop}} {
+		if flag[1] != "" {
+			args = append(args, flag[0], flag[1])
+		}
 	}
 	// The mount helper opens the device as the user, too.
 	fuse, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
