@@ -81,7 +81,7 @@ func (w *View) Create(ctx context.Context, dir *Ref, name string, flags int, mod
 	defer dir.release()
 	for range createTries {
 		pass := flags & passFlags
-		fd, err := w.makeOpen(ctx, dirfd, name, createFlags|pass, mode, c)
+		fd, err := w.v.openNew(ctx, &c, dirfd, name, createFlags|pass, mode&0o7777)
 		if err == nil {
 			h, r, st, err := w.created(ctx, fd, pass, false)
 			if err == nil {
@@ -132,19 +132,11 @@ func (w *View) Tmpfile(ctx context.Context, dir *Ref, flags int, mode uint32, c 
 	}
 	defer dir.release()
 	pass := flags & passFlags
-	fd, err := w.makeOpen(ctx, dirfd, ".", unix.O_TMPFILE|unix.O_CLOEXEC|flags&unix.O_EXCL|pass, mode, c)
+	fd, err := w.v.openNew(ctx, &c, dirfd, ".", unix.O_TMPFILE|unix.O_CLOEXEC|flags&unix.O_EXCL|pass, mode&0o7777)
 	if err != nil {
 		return nil, nil, Stat{}, err
 	}
 	return w.created(ctx, fd, pass, true)
-}
-
-func (w *View) makeOpen(ctx context.Context, dirfd int, name string, flags int, mode uint32, c Creds) (fd int, err error) {
-	err = w.v.threads.run(ctx, c, func(onThread bool) error {
-		fd, err = w.v.openNew(ctx, dirfd, name, flags, mode&0o7777, onThread)
-		return err
-	})
-	return fd, err
 }
 
 // created takes the descriptor of a file that was just made.
@@ -176,13 +168,13 @@ func (w *View) created(ctx context.Context, fd, flags int, nameless bool) (*Hand
 
 // Mkdir makes a directory. mode as for Create.
 func (w *View) Mkdir(ctx context.Context, dir *Ref, name string, mode uint32, c Creds) (*Ref, Stat, error) {
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Mkdirat(ctx, at, mode&0o7777) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Mkdirat(ctx, at, mode&0o7777) })
 }
 
 // Mknod makes a node of the type in mode: S_IFREG, S_IFIFO, S_IFSOCK, S_IFCHR, S_IFBLK. rdev counts for the last two,
 // which need CAP_MKNOD: with credentials of another than root they report EPERM. mode as for Create.
 func (w *View) Mknod(ctx context.Context, dir *Ref, name string, mode uint32, rdev uint64, c Creds) (*Ref, Stat, error) {
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Mknodat(ctx, at, mode, rdev) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Mknodat(ctx, at, mode, rdev) })
 }
 
 // Symlink makes a symbolic link that holds target, which is not looked at.
@@ -190,10 +182,10 @@ func (w *View) Symlink(ctx context.Context, dir *Ref, name, target string, c Cre
 	if hasNUL(target) {
 		return nil, Stat{}, unix.EINVAL
 	}
-	return w.make(ctx, dir, name, c, func(at At) error { return w.v.engine.Symlinkat(ctx, target, at) })
+	return w.make(ctx, dir, name, c, func(e Engine, at At) error { return e.Symlinkat(ctx, target, at) })
 }
 
-func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call func(At) error) (*Ref, Stat, error) {
+func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call func(Engine, At) error) (*Ref, Stat, error) {
 	if err := checkName(name); err != nil {
 		return nil, Stat{}, err
 	}
@@ -202,7 +194,7 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 		return nil, Stat{}, err
 	}
 	defer dir.release()
-	if err := w.v.threads.run(ctx, c, func(bool) error { return call(At{Dir: dirfd, Name: name}) }); err != nil {
+	if err := call(w.v.engine.As(&c), At{Dir: dirfd, Name: name}); err != nil {
 		return nil, Stat{}, err
 	}
 	r, st, err := w.lookupAt(context.WithoutCancel(ctx), dirfd, name)

@@ -33,7 +33,8 @@ type Submitter interface {
 // small value, to be copied; all copies share one engine. Safe for concurrent use.
 type Engine struct {
 	Submitter
-	core *core
+	core  *core
+	creds *Creds // of As
 }
 
 // core is what all copies of an Engine and all its wrappers share.
@@ -44,6 +45,8 @@ type core struct {
 	features Features
 	strict   bool
 	closer   func() error
+
+	threads threads
 
 	// Atomic.
 	stats stats
@@ -61,6 +64,9 @@ type Config struct {
 	Entries int
 	// Unbounded is the most ops with Unbounded set in flight; further ones report EAGAIN. Default 1024.
 	Unbounded int
+	// Personalities is how many different Creds each ring remembers. A batch with more of them registers them all,
+	// so a ring may have as many as entries. Default 64.
+	Personalities int
 	// Strict makes a violated invariant (a completion for an op that is not in flight) panic where it is
 	// found; otherwise it is counted in Health. Descriptors made with Own remember their birth. For tests.
 	Strict bool
@@ -84,6 +90,9 @@ func (c Config) withDefaults() Config {
 	if c.Unbounded <= 0 {
 		c.Unbounded = 1024
 	}
+	if c.Personalities <= 0 {
+		c.Personalities = 64
+	}
 	return c
 }
 
@@ -97,12 +106,13 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 	cfg = cfg.withDefaults()
 	c := &core{features: f, strict: cfg.Strict, name: name}
 	c.fds.births = cfg.Strict
+	c.threads.init()
 	c.calls.New = func() any { return newCall() }
 	switch name {
 	case "syscall":
 		return openSyscall(c, cfg), nil
 	case "ring", "auto":
-		r, err := newRing(&c.features, &c.stats, cfg)
+		r, err := newRing(&c.features, &c.stats, &c.threads, cfg)
 		if err == nil {
 			c.name, c.closer = "ring", r.Close
 			return Engine{Submitter: r, core: c}, nil
@@ -118,7 +128,7 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 }
 
 func openSyscall(c *core, cfg Config) Engine {
-	s := newSyscalls(&c.features, &c.stats, cfg)
+	s := newSyscalls(&c.features, &c.stats, &c.threads, cfg)
 	c.closer = s.Close
 	return Engine{Submitter: s, core: c}
 }
@@ -126,7 +136,7 @@ func openSyscall(c *core, cfg Config) Engine {
 // Wrap returns the same engine behind another Submitter, which is expected to forward to e.Submitter.
 // Counters, features and Close stay those of e.
 func (e Engine) Wrap(wrap func(Submitter) Submitter) Engine {
-	return Engine{Submitter: wrap(e.Submitter), core: e.core}
+	return Engine{Submitter: wrap(e.Submitter), core: e.core, creds: e.creds}
 }
 
 // Name is the engine that runs: "ring" or "syscall", never "auto".
@@ -141,13 +151,20 @@ func (e Engine) Features() Features { return e.core.features }
 // Close cancels ops that wait without bound, waits until every op in flight has reported, and gives back rings,
 // memory and descriptors of the engine. New ops report ECANCELED, except KindClose, which is still carried out.
 // The descriptors that ops were given are the caller's and are not touched. It must not be called from done.
-func (e Engine) Close() error { return e.core.closer() }
+func (e Engine) Close() error {
+	err := e.core.closer()
+	e.core.threads.close()
+	return err
+}
 
 // Do runs one op and returns when it is done: Submit of one, reaped by the caller. A hot read through the ring
 // costs one io_uring_enter and no goroutine switch.
 func (e Engine) Do(ctx context.Context, op Op) (n int, err error) {
 	c := e.core.calls.Get().(*call)
 	c.ops[0] = op
+	if op.Creds == nil {
+		c.ops[0].Creds = e.creds
+	}
 	e.Submit(ctx, c.ops[:], c.done)
 	n, err = c.wait()
 	c.ops[0] = Op{}

@@ -36,12 +36,13 @@ type Ability struct {
 // Features are the abilities of a kernel, as a value that travels in Config. Probe fills it; a test plays an old
 // kernel with a literal. Nothing else asks the kernel what it can do.
 type Features struct {
-	Ring       Ability // io_uring_setup(2), register and enter are allowed and work
-	NoDrop     Ability
-	RWCurPos   Ability
-	ExtArg     Ability
-	SyncCancel Ability
-	SQE128     Ability
+	Ring        Ability // io_uring_setup(2), register and enter are allowed and work
+	NoDrop      Ability
+	RWCurPos    Ability
+	ExtArg      Ability
+	SyncCancel  Ability
+	SQE128      Ability
+	Personality Ability
 
 	OpRead        Ability
 	OpWrite       Ability
@@ -93,6 +94,7 @@ var abilities = [...]abilityInfo{
 	{"io_uring.ext_arg", func(f *Features) *Ability { return &f.ExtArg }, "5.11", "report", ""},
 	{"io_uring.sync_cancel", func(f *Features) *Ability { return &f.SyncCancel }, "6.0", "report", "an ASYNC_CANCEL submission"},
 	{"io_uring.sqe128", func(f *Features) *Ability { return &f.SQE128 }, "5.19", "FUSE over io_uring", "/dev/fuse"},
+	{"io_uring.personality", func(f *Features) *Ability { return &f.Personality }, "5.6", "ops with credentials", "a thread with credentials"},
 	{"io_uring.op.read", func(f *Features) *Ability { return &f.OpRead }, "5.6", "read_at", "pread"},
 	{"io_uring.op.write", func(f *Features) *Ability { return &f.OpWrite }, "5.6", "write_at", "pwritev2"},
 	{"io_uring.op.readv", func(f *Features) *Ability { return &f.OpReadv }, "5.1", "readv_at", "preadv2"},

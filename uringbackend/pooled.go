@@ -23,12 +23,13 @@ type pooledRing struct {
 	strict bool
 
 	// Owned by the caller; guarded by mu between arm and disarm.
-	r       *uring.Ring
-	slots   []slot
-	pending int // ops without their last completion
-	cancels int // cancellations without their completion
-	tries   int // enters of this batch that found no memory
-	missed  int // rounds of this batch in which a cancellation found no op
+	r             *uring.Ring
+	personalities personalities
+	slots         []slot
+	pending       int // ops without their last completion
+	cancels       int // cancellations without their completion
+	tries         int // enters of this batch that found no memory
+	missed        int // rounds of this batch in which a cancellation found no op
 
 	mu        sync.Mutex
 	cancelled bool // guarded as above
@@ -56,10 +57,15 @@ func (p *pooledRing) close() {
 func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc) {
 	p.stats.inFlight.Add(int64(len(ops)))
 	p.cancelled, p.tries, p.missed = false, 0, 0
+	p.personalities.next()
 	for i := range ops {
 		s := &p.slots[i]
 		s.take(&ops[i], first+i)
-		if err := s.prepare(i); err != nil {
+		err := p.impersonate(ctx, s)
+		if err == nil {
+			err = s.prepare(i)
+		}
+		if err != nil {
 			s.release()
 			done(first+i, 0, false, err)
 			continue
@@ -80,6 +86,15 @@ func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc
 	// The ops hold their memory through the caller's slice; the kernel is done with it only now.
 	runtime.KeepAlive(ops)
 	p.stats.inFlight.Add(-int64(len(ops)))
+}
+
+// impersonate finds the number of the op's credentials for its submissions.
+func (p *pooledRing) impersonate(ctx context.Context, s *slot) (err error) {
+	s.personality = 0
+	if c := s.op.Creds; c != nil && c.Valid && s.op.Kind != KindClose {
+		s.personality, err = p.personalities.id(ctx, p.r, c)
+	}
+	return err
 }
 
 // runCancellable submits without waiting first: what is in the page cache completes at once and needs no watch

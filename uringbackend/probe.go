@@ -83,6 +83,7 @@ func probeRing(f *Features) {
 		_ = wide.Close()
 	}
 	f.SQE128.settle(err)
+	f.Personality.settle(probePersonality(r))
 
 	ops, err := uring.ProbeOpcodes(r.FD())
 	for _, o := range []struct {

@@ -18,17 +18,18 @@ import (
 // by their syscall half.
 type ringEngine struct {
 	// Immutable after newRing.
-	stats  *stats
-	pool   *ringPool
-	waits  *waitRing
-	calls  *syscalls
-	onRing [kinds]bool
+	stats    *stats
+	pool     *ringPool
+	waits    *waitRing
+	calls    *syscalls
+	onRing   [kinds]bool
+	personas bool // the kernel has personalities
 
 	close sync.Once
 }
 
 // newRing makes the ring engine, or says which ability or resource is missing.
-func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
+func newRing(f *Features, st *stats, t *threads, cfg Config) (*ringEngine, error) {
 	for _, need := range []struct {
 		name string
 		a    Ability
@@ -46,12 +47,12 @@ func newRing(f *Features, st *stats, cfg Config) (*ringEngine, error) {
 			return nil, fmt.Errorf("%s: %s: %w", need.name, need.a.Answer, why)
 		}
 	}
-	e := &ringEngine{stats: st, calls: newSyscalls(f, st, cfg)}
+	e := &ringEngine{stats: st, calls: newSyscalls(f, st, t, cfg), personas: f.Personality.Answer == Yes}
 	for k := kindInvalid + 1; k < kinds; k++ {
 		e.onRing[k] = verbs[k].ring.absent == "" && ringAbility(f, k).Answer == Yes
 	}
 	var err error
-	if e.pool, err = newRingPool(st, cfg); err != nil {
+	if e.pool, err = newRingPool(st, t, cfg); err != nil {
 		return nil, err
 	}
 	if e.waits, err = newWaitRing(st, cfg); err != nil {
@@ -75,6 +76,12 @@ func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 			}
 			e.calls.submit(ctx, i, op, done)
 			i++
+		case e.byThread(op):
+			if !e.personas {
+				e.stats.verbs[op.Kind].fallback.Add(1)
+			}
+			e.calls.submit(ctx, i, op, done)
+			i++
 		case op.Unbounded && op.Kind != KindClose:
 			e.waits.submit(ctx, i, op, done)
 			i++
@@ -90,7 +97,7 @@ func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 }
 
 func (e *ringEngine) bounded(op *Op) bool {
-	return op.Kind.valid() && e.onRing[op.Kind] && (!op.Unbounded || op.Kind == KindClose)
+	return op.Kind.valid() && e.onRing[op.Kind] && !e.byThread(op) && (!op.Unbounded || op.Kind == KindClose)
 }
 
 // run carries bounded ops out on one ring. first is the index of ops[0] in its Submit call.
@@ -151,6 +158,8 @@ type ringPool struct {
 	stats   *stats
 	strict  bool
 	entries uint32
+	threads *threads
+	persons int           // Config.Personalities
 	emptied chan struct{} // closed when the pool is closed and no ring is left
 
 	mu sync.Mutex
@@ -166,15 +175,15 @@ type ringPool struct {
 	closed bool
 }
 
-func newRingPool(st *stats, cfg Config) (*ringPool, error) {
+func newRingPool(st *stats, t *threads, cfg Config) (*ringPool, error) {
 	p := &ringPool{
 		stats: st, strict: cfg.Strict, entries: uint32(cfg.Entries), limit: cfg.Rings,
-		emptied: make(chan struct{}),
+		emptied: make(chan struct{}), threads: t, persons: cfg.Personalities,
 	}
 	// The first ring says whether there can be any, and how large: where memory for rings is limited (before
 	// 5.12 by RLIMIT_MEMLOCK, later by the cgroup), a smaller one may fit.
 	for {
-		ring, err := newPooledRing(st, p.strict, p.entries)
+		ring, err := p.newRing()
 		if err == nil {
 			p.made, p.free = 1, []*pooledRing{ring}
 			return p, nil
@@ -185,6 +194,14 @@ func newRingPool(st *stats, cfg Config) (*ringPool, error) {
 		p.entries /= 2
 		p.shrunk(fmt.Sprintf("rings of %d entries instead of %d: %v", p.entries, cfg.Entries, err))
 	}
+}
+
+func (p *ringPool) newRing() (*pooledRing, error) {
+	ring, err := newPooledRing(p.stats, p.strict, p.entries)
+	if err == nil {
+		ring.personalities.init(p.threads, p.stats, p.persons)
+	}
+	return ring, err
 }
 
 func (p *ringPool) shrunk(why string) { p.stats.shrunk.Store(&why) }
@@ -208,7 +225,7 @@ func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
 		}
 		p.made++
 		p.mu.Unlock()
-		ring, err := newPooledRing(p.stats, p.strict, p.entries)
+		ring, err := p.newRing()
 		if err == nil {
 			return ring, nil
 		}

@@ -20,16 +20,17 @@ const maxResubmits = 8
 // INVARIANT: busy from the submission until the op's last completion; gen is never 0, which marks completions of
 // cancellations.
 type slot struct {
-	op      *Op
-	index   int // the op's index in its Submit call
-	gen     uint32
-	busy    bool
-	missed  bool // a cancellation did not find the op, and it has not completed
-	retries uint8
-	iov     []unix.Iovec
-	path    []byte
-	how     unix.OpenHow
-	sqe     uring.SQE // built here, then copied into the queue
+	op          *Op
+	index       int // the op's index in its Submit call
+	gen         uint32
+	busy        bool
+	missed      bool // a cancellation did not find the op, and it has not completed
+	retries     uint8
+	personality uint16 // the op's credentials, as the ring knows them
+	iov         []unix.Iovec
+	path        []byte
+	how         unix.OpenHow
+	sqe         uring.SQE // built here, then copied into the queue
 }
 
 // take begins a use of the slot.
@@ -42,7 +43,7 @@ func (s *slot) take(op *Op, index int) {
 // prepare builds the record of the op for this generation. Its memory stays the op's and the slot's.
 func (s *slot) prepare(i int) error {
 	half := &verbs[s.op.Kind].ring
-	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(i, s.gen)}
+	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(i, s.gen), Personality: s.personality}
 	return half.prep(s, s.op, &s.sqe)
 }
 

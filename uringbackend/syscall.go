@@ -18,6 +18,7 @@ type syscalls struct {
 	// Immutable after newSyscalls.
 	features *Features
 	stats    *stats
+	threads  *threads
 	limit    int // unbounded ops in flight
 
 	gate gate
@@ -33,8 +34,8 @@ type syscalls struct {
 	idle []int // eventfds for reuse, at most limit
 }
 
-func newSyscalls(f *Features, st *stats, cfg Config) *syscalls {
-	s := &syscalls{features: f, stats: st, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
+func newSyscalls(f *Features, st *stats, t *threads, cfg Config) *syscalls {
+	s := &syscalls{features: f, stats: st, threads: t, limit: cfg.Unbounded, waiting: make(map[int]struct{})}
 	s.gate.init()
 	return s
 }
@@ -71,7 +72,7 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 		own := *op // ops is only borrowed
 		// ends when the op has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
 		go func() {
-			n, err := s.wait(ctx, &own)
+			n, err := s.waitAs(ctx, &own)
 			s.stats.inFlight.Add(-1)
 			s.leave()
 			done(i, n, false, err)
@@ -85,9 +86,34 @@ func (s *syscalls) submit(ctx context.Context, i int, op *Op, done func(i, n int
 		return
 	}
 	s.stats.inFlight.Add(1)
-	n, err := s.direct(op)
+	var n int
+	var err error
+	if s.threads.needed(op) {
+		n, err = s.directAs(ctx, op)
+	} else {
+		n, err = s.direct(op)
+	}
 	s.stats.inFlight.Add(-1)
 	done(i, n, false, err)
+}
+
+// directAs is direct with the credentials of op.
+func (s *syscalls) directAs(ctx context.Context, op *Op) (n int, err error) {
+	if refused := s.threads.run(ctx, op.Creds, func() { n, err = s.direct(op) }); refused != nil {
+		return 0, refused
+	}
+	return n, err
+}
+
+// waitAs is wait with the credentials of op, if it has any.
+func (s *syscalls) waitAs(ctx context.Context, op *Op) (n int, err error) {
+	if !s.threads.needed(op) {
+		return s.wait(ctx, op)
+	}
+	if refused := s.threads.runAlone(op.Creds, func() { n, err = s.wait(ctx, op) }); refused != nil {
+		return 0, refused
+	}
+	return n, err
 }
 
 // direct runs the syscall half, here and now.

@@ -26,7 +26,7 @@ type Case struct {
 // All lists the suite in the order of its files.
 func All() []Case {
 	var all []Case
-	for _, part := range [][]Case{fileCases, pathCases, verbCases, streamCases, lifeCases} {
+	for _, part := range [][]Case{fileCases, pathCases, verbCases, streamCases, lifeCases, credsCases} {
 		all = append(all, part...)
 	}
 	return all
