@@ -21,8 +21,8 @@ import (
 // directories, quotas and default ACLs follow the caller as they would without us in between. The zero value means the
 // process's own. Borrowed like all that an Op points at, and not changed meanwhile.
 //
-// Another user than root has no effective capabilities, but see Checked; the process must have CAP_SETUID, CAP_SETGID
-// and all that it wants to have back. What cannot be put on reports EPERM.
+// Another user than root has no effective capabilities, but see Checked. What the process may not put on reports EPERM: it
+// needs CAP_SETUID and CAP_SETGID for what is not its own.
 type Creds struct {
 	Valid    bool
 	UID, GID uint32

@@ -107,6 +107,11 @@ func probePersonality(r *uring.Ring) error {
 // byThread says that an op of a verb with a ring half goes to a thread with its credentials all the same: without
 // personalities, where the umask of the process would narrow a mode, and where it may wait without bound, because the
 // ring for those has one thread that alone may register.
+//
+// Else the ring has it, whatever it costs without credentials, because a thread costs two switches: BenchmarkCreds on
+// Linux 6.18, 2 processors, best of 6, µs by personality and by thread: statx 7.7 and 45, creation and removal of a file
+// on tmpfs 15 and 87, on ext4 26 and 130; with 32 goroutines 4.1 and 39, 16 and 50, 28 and 78. The same through the ring
+// without credentials: 7.6, 16, 22; by a system call: 4.6, 14, 28.
 func (e *ringEngine) byThread(op *Op) bool {
 	t := e.calls.threads
 	return t.needed(op) && (!op.Creds.Valid || op.Unbounded || !e.personas || t.masks(op))
