@@ -85,7 +85,7 @@ type lending struct {
 // thread is a locked OS thread with the process's credentials on, between calls.
 type thread struct {
 	// Immutable after newThread.
-	broken   error // what the process has could not be found out: nothing can be put on
+	known    bool // what the process has; else nothing can be put on
 	uid, gid uint32
 	groups   []uint32 // sorted, as the kernel keeps them
 	caps     [2]unix.CapUserData
@@ -209,12 +209,10 @@ func (t *threads) serve() {
 // newThread makes the calling thread one with umask 0.
 func (t *threads) newThread() *thread {
 	th := &thread{uid: setfsuid(noID), gid: setfsgid(noID)}
-	var err error
-	if th.groups, err = getgroups(nil); err != nil {
-		th.broken = fmt.Errorf("getgroups: %w", err)
-	} else if th.caps, err = capget(); err != nil {
-		th.broken = fmt.Errorf("capget: %w", err)
-	}
+	var noGroups, noCaps error
+	th.groups, noGroups = getgroups(nil)
+	th.caps, noCaps = capget()
+	th.known = noGroups == nil && noCaps == nil
 	// The umask belongs to the fs_struct that all threads of a process share.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		why := fmt.Sprintf("unshare of the umask: %v", err)
@@ -243,7 +241,7 @@ func (th *thread) put(c *Creds) error {
 	if !c.Valid {
 		return nil
 	}
-	if th.broken != nil {
+	if !th.known {
 		return unix.EPERM
 	}
 	th.scratch = groupSet(th.scratch[:0], c.Groups)
@@ -275,7 +273,7 @@ func (th *thread) put(c *Creds) error {
 
 // restore takes off what put has put on, also when put failed half way, and asks the kernel whether it worked.
 func (th *thread) restore(c *Creds) error {
-	if !c.Valid || th.broken != nil {
+	if !c.Valid || !th.known {
 		return nil
 	}
 	// First, because the rest needs them; and at the end once more, because setfsuid to root raises some.

@@ -240,13 +240,13 @@ func TestRestoredOrDies(t *testing.T) {
 				panic(errno)
 			}
 		})
-		fmt.Println("goes on:", err)
+		t.Log("goes on:", err)
 		return
 	}
 	for name := range losses {
 		exe, err := os.Executable()
 		require.NoError(t, err)
-		cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestRestoredOrDies$")
+		cmd := exec.CommandContext(t.Context(), exe, "-test.run=^TestRestoredOrDies$", "-test.v")
 		cmd.Env = append(os.Environ(), variable+"="+name)
 		out, err := cmd.CombinedOutput()
 		if name == "nothing" {

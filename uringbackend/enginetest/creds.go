@@ -344,7 +344,7 @@ func testCredsBatch(t *testing.T, e uringbackend.Engine) {
 func testCredsConcurrent(t *testing.T, e uringbackend.Engine) {
 	dir, path := directory(t)
 	require.NoError(t, os.Chmod(path, 0o777))
-	const goroutines, files, users = 32, 60, 6
+	const goroutines, files, users = 32, 40, 6
 	var wg sync.WaitGroup
 	for g := range goroutines {
 		// ends after its files; waited by wg.Wait
