@@ -125,7 +125,7 @@ func (s *syscalls) start(
 			case op.Kind != KindClose && ctx.Err() != nil:
 				return 0, unix.ECANCELED
 			default:
-				return s.direct(op)
+				return s.carry(ctx, op)
 			}
 		}, func(i, n int, more bool, err error) {
 			s.stats.inFlight.Add(-1)

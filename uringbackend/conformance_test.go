@@ -31,8 +31,8 @@ func TestConformance(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) uringbackend.Engine{
 		"syscall":      open("syscall", uringbackend.Config{}),
 		"ring":         open("ring", forced),
-		"ring/auto":    open("ring", uringbackend.Config{}),
-		"ring/netpoll": open("ring", uringbackend.Config{Policy: "ring", Loop: "netpoll"}),
+		"ring-auto":    open("ring", uringbackend.Config{}),
+		"ring-netpoll": open("ring", uringbackend.Config{Policy: "ring", Loop: "netpoll"}),
 		"faulty": func(t *testing.T) uringbackend.Engine {
 			return uringbackend.Faulty(open("ring", forced)(t), uringbackend.Faults{})
 		},

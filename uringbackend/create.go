@@ -81,7 +81,7 @@ func (w *View) Create(ctx context.Context, dir *Ref, name string, flags int, mod
 	defer dir.release()
 	for range createTries {
 		pass := flags & passFlags
-		fd, err := w.makeOpen(ctx, dirfd, name, createFlags|pass, mode, c)
+		fd, err := w.v.openNew(ctx, &c, dirfd, name, createFlags|pass, mode&0o7777)
 		if err == nil {
 			h, r, st, err := w.created(ctx, fd, pass, false)
 			if err == nil {
@@ -132,19 +132,11 @@ func (w *View) Tmpfile(ctx context.Context, dir *Ref, flags int, mode uint32, c 
 	}
 	defer dir.release()
 	pass := flags & passFlags
-	fd, err := w.makeOpen(ctx, dirfd, ".", unix.O_TMPFILE|unix.O_CLOEXEC|flags&unix.O_EXCL|pass, mode, c)
+	fd, err := w.v.openNew(ctx, &c, dirfd, ".", unix.O_TMPFILE|unix.O_CLOEXEC|flags&unix.O_EXCL|pass, mode&0o7777)
 	if err != nil {
 		return nil, nil, Stat{}, err
 	}
 	return w.created(ctx, fd, pass, true)
-}
-
-func (w *View) makeOpen(ctx context.Context, dirfd int, name string, flags int, mode uint32, c Creds) (fd int, err error) {
-	err = w.v.threads.run(ctx, c, func(onThread bool) error {
-		fd, err = w.v.openNew(ctx, dirfd, name, flags, mode&0o7777, onThread)
-		return err
-	})
-	return fd, err
 }
 
 // created takes the descriptor of a file that was just made.
@@ -202,14 +194,7 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 		return nil, Stat{}, err
 	}
 	defer dir.release()
-	err = w.v.threads.run(ctx, c, func(onThread bool) error {
-		e := w.v.engine
-		if onThread {
-			e = e.Wrap(func(Submitter) Submitter { return here{&e.core.features} })
-		}
-		return call(e, At{Dir: dirfd, Name: name})
-	})
-	if err != nil {
+	if err := call(w.v.engine.As(&c), At{Dir: dirfd, Name: name}); err != nil {
 		return nil, Stat{}, err
 	}
 	r, st, err := w.lookupAt(context.WithoutCancel(ctx), dirfd, name)
@@ -218,18 +203,6 @@ func (w *View) make(ctx context.Context, dir *Ref, name string, c Creds, call fu
 	}
 	w.publishCreate(r, dir, name)
 	return r, st, nil
-}
-
-// here carries ops out by their syscall half on the calling thread. A ring would not do for a thread with a umask of its
-// own: a worker of the kernel that the thread made earlier has the umask of the process.
-type here struct{ f *Features }
-
-// Submit implements Submitter.
-func (h here) Submit(_ context.Context, ops []Op, done func(i, n int, more bool, err error)) {
-	for i := range ops {
-		n, err := verbs[ops[i].Kind].direct(h.f, &ops[i])
-		done(i, n, false, err)
-	}
 }
 
 func (w *View) publishCreate(r, dir *Ref, name string) {

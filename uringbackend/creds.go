@@ -5,109 +5,161 @@ package uringbackend
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Creds are the credentials that a new name is made with, so that owner, group, set-group-id directories, quotas
-// and default ACLs follow the caller as they would without us in between. The zero value means the process's own.
+// Creds are the credentials that an op is carried out with, so that permissions, owner, group, set-group-id
+// directories, quotas and default ACLs follow the caller as they would without us in between. The zero value means the
+// process's own. Borrowed like all that an Op points at, and not changed meanwhile.
+//
+// Another user than root has no effective capabilities, but see Checked. What the process may not put on reports EPERM: it
+// needs CAP_SETUID and CAP_SETGID for what is not its own.
 type Creds struct {
 	Valid    bool
 	UID, GID uint32
-	Groups   []uint32 // supplementary groups; nil: none
+	Groups   []uint32 // supplementary groups, in any order; nil: none
 	// Checked says that somebody in front (the kernel's default_permissions) has already decided that the caller
 	// may do this, knowing groups that are not passed on here: CAP_DAC_OVERRIDE is kept, all else follows the
 	// fields above.
 	Checked bool
 }
 
+// As is the same engine with c for every typed call and every Do whose Op has no Creds; ops given to Submit keep theirs.
+// c is borrowed as long as the value is used, and nil means the process's own, with its umask. An op with credentials
+// has the umask 0, also with those of the process (the zero Creds).
+func (e Engine) As(c *Creds) Engine {
+	e.creds = c
+	return e
+}
+
 // maxThreads bounds the threads that lend credentials; more calls wait for one.
 const maxThreads = 16
 
 // threads are OS threads of our own for calls that need credentials or a umask other than the process's. Credentials
-// are put on by raw calls, which change one thread only, around one operation; then they are taken off and what
-// the kernel says is compared. A thread for which that fails is ended: a goroutine that exits while locked takes
-// its thread along (runtime.LockOSThread). As no other goroutine ever runs on these threads, nothing leaks.
+// are put on by raw system calls, which change one thread only, around one call; then they are taken off and what the
+// kernel says is compared. Where that fails the process ends: it must not go on with a thread of unknown rights. No
+// other goroutine ever runs on these threads, and the runtime makes no thread from one of them (it has a template
+// thread for that once a goroutine is locked), so nothing leaks.
+//
+// A thread has umask and working directory of its own from its birth, so AT_FDCWD is the directory of then. A process
+// that changes its own credentials does that before its first op with Creds.
 type threads struct {
 	// Immutable after init.
-	log     *slog.Logger
-	always  bool // the umask of the process is not 0: every creation runs here
-	calls   chan func(*thread) bool
+	calls   chan *lending
 	closing chan struct{}
+	umask   func() (uint64, error)
 
-	wg sync.WaitGroup
-	mu sync.Mutex
+	// Atomic.
+	mask  atomic.Uint32          // what is known about the umask of the process
+	alone atomic.Pointer[string] // why a thread could not have a umask of its own
+
+	once sync.Once // close
+	wg   sync.WaitGroup
+	mu   sync.Mutex
 	// +checklocks:mu
 	count int
 }
 
+const (
+	maskUnknown uint32 = iota
+	maskZero
+	maskOther
+)
+
+// lending is one call to be made with credentials.
+type lending struct {
+	creds *Creds
+	call  func()
+	done  chan error
+}
+
 // thread is a locked OS thread with the process's credentials on, between calls.
 type thread struct {
-	uid, gid int
-	groups   []int
+	// Immutable after newThread.
+	known    bool // what the process has; else nothing can be put on
+	uid, gid uint32
+	groups   []uint32 // sorted, as the kernel keeps them
 	caps     [2]unix.CapUserData
+
+	scratch []uint32
 }
 
-func (t *threads) init(log *slog.Logger) {
-	t.log = log
-	t.calls = make(chan func(*thread) bool)
+func (t *threads) init() {
+	t.calls = make(chan *lending)
 	t.closing = make(chan struct{})
-	umask, err := processUmask()
-	if err != nil {
-		log.Warn("umask unknown, taken as not 0", "error", err)
-	}
-	t.always = err != nil || umask != 0
+	t.umask = processUmask
 }
 
+// close waits for the threads. No call is under way, and none comes later.
 func (t *threads) close() {
-	if t.closing == nil {
-		return // OpenVolume failed before init
-	}
-	close(t.closing)
+	t.once.Do(func() { close(t.closing) })
 	t.wg.Wait()
 }
 
-// run makes call with the credentials c and umask 0. call is told whether it runs on a thread with either, because
-// then it must make its system calls itself. ctx ends the wait for a thread.
-func (t *threads) run(ctx context.Context, c Creds, call func(onThread bool) error) error {
-	if !c.Valid && !t.always {
-		return call(false)
+// needed says that op must run on one of these threads, unless the ring takes its credentials along.
+func (t *threads) needed(op *Op) bool {
+	if op.Creds == nil || op.Kind == KindClose { // a close acts with the credentials of the open
+		return false
 	}
-	done := make(chan error, 1)
-	job := func(th *thread) (clean bool) {
-		err := th.put(c)
-		if err == nil {
-			err = call(true)
-		}
-		if restored := th.restore(); restored != nil {
-			t.log.Error("a thread did not get its credentials back and is ended", "error", restored)
-			done <- err
+	return op.Creds.Valid || t.masks(op)
+}
+
+// masks says that op has Creds, so that its umask is 0, makes something with a mode, and that the process's umask is not 0.
+// The umask is a property of the process and cannot be given to a ring. It is read at the first op that it matters to.
+func (t *threads) masks(op *Op) bool {
+	switch op.Kind {
+	case KindMkdirat, KindMknodat:
+	case KindOpenat2:
+		const tmpfile = unix.O_TMPFILE &^ unix.O_DIRECTORY
+		if op.How == nil || op.How.Flags&(unix.O_CREAT|tmpfile) == 0 {
 			return false
 		}
-		done <- err
-		return true
+	default:
+		return false
 	}
+	mask := t.mask.Load()
+	if mask == maskUnknown {
+		mask = maskOther
+		if umask, err := t.umask(); err == nil && umask == 0 {
+			mask = maskZero
+		}
+		t.mask.Store(mask)
+	}
+	return mask == maskOther
+}
+
+// run makes call on a thread with the credentials c and umask 0, and returns when it is over. An error means that call
+// was not made: ECANCELED when ctx ended while all threads were busy, EPERM when c could not be put on.
+func (t *threads) run(ctx context.Context, c *Creds, call func()) error {
+	l := &lending{creds: c, call: call, done: make(chan error, 1)}
 	select {
-	case t.calls <- job: // an idle thread
-		return <-done
+	case t.calls <- l: // an idle thread
+		return <-l.done
 	default:
 	}
 	t.grow()
 	select {
-	case t.calls <- job:
-		return <-done
+	case t.calls <- l:
+		return <-l.done
 	case <-ctx.Done():
 		return unix.ECANCELED
-	case <-t.closing:
-		return unix.EBADF
 	}
+}
+
+// runAlone is run on a new thread, for a call that may wait without bound.
+func (t *threads) runAlone(c *Creds, call func()) error {
+	done := make(chan error, 1)
+	t.start(nil, func() { done <- t.newThread().lend(c, call) })
+	return <-done
 }
 
 func (t *threads) grow() {
@@ -115,170 +167,205 @@ func (t *threads) grow() {
 	defer t.mu.Unlock()
 	if t.count < maxThreads {
 		t.count++
-		// ends when the Volume closes or its thread is not clean; waited by threads.close
-		t.wg.Go(func() { t.serve(make(chan struct{})) })
+		t.start(nil, t.serve)
 	}
 }
 
-// serve closes started once it has its thread.
-func (t *threads) serve(started chan struct{}) {
-	runtime.LockOSThread() // not unlocked below: the thread ends with this goroutine
-	if unix.Gettid() == unix.Getpid() {
-		// The main thread does not end, and /proc/self shows its umask and directory as the process's. While it
-		// is held here another goroutine gets another thread.
-		other := make(chan struct{})
-		// ends when the Volume closes or its thread is not clean; waited by threads.close
-		t.wg.Go(func() { t.serve(other) })
-		<-other
-		runtime.UnlockOSThread()
-		close(started)
-		return
-	}
-	close(started)
-	defer func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.count--
-	}()
-	th, err := newThread()
-	if err != nil {
-		t.log.Warn("modes of new files are narrowed by the umask of the process", "error", err)
-	}
+// start runs body on a goroutine that has a thread for itself, which ends with it. started, if not nil, is closed when
+// it has that thread.
+func (t *threads) start(started chan struct{}, body func()) {
+	// ends when body returns; waited by threads.close
+	t.wg.Go(func() {
+		runtime.LockOSThread() // not unlocked below: the thread ends with this goroutine
+		if unix.Gettid() == unix.Getpid() {
+			// The main thread does not end, and /proc/self shows its umask and directory as the process's. While
+			// it is held here another goroutine gets another thread.
+			other := make(chan struct{})
+			t.start(other, body)
+			<-other
+			runtime.UnlockOSThread()
+			body = func() {}
+		}
+		if started != nil {
+			close(started)
+		}
+		body()
+	})
+}
+
+// serve lends one thread's credentials until the engine closes.
+func (t *threads) serve() {
+	th := t.newThread()
 	for {
 		select {
-		case job := <-t.calls:
-			if !job(th) {
-				return
-			}
+		case l := <-t.calls:
+			l.done <- th.lend(l.creds, l.call)
 		case <-t.closing:
 			return
 		}
 	}
 }
 
-// newThread makes the calling thread one with umask 0. The error says that it is not; it can be used all the same.
-func newThread() (*thread, error) {
-	th := new(thread)
-	th.uid, _ = unix.SetfsuidRetUid(-1) // -1 is no id: these return the current one and change nothing
-	th.gid, _ = unix.SetfsgidRetGid(-1)
-	var err error
-	if th.groups, err = unix.Getgroups(); err != nil {
-		return th, fmt.Errorf("getgroups: %w", err)
-	}
-	if th.caps, err = capabilities(); err != nil {
-		return th, fmt.Errorf("capget: %w", err)
-	}
+// newThread makes the calling thread one with umask 0.
+func (t *threads) newThread() *thread {
+	th := &thread{uid: setfsuid(noID), gid: setfsgid(noID)}
+	var noGroups, noCaps error
+	th.groups, noGroups = getgroups(nil)
+	th.caps, noCaps = capget()
+	th.known = noGroups == nil && noCaps == nil
 	// The umask belongs to the fs_struct that all threads of a process share.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return th, fmt.Errorf("unshare fs: %w", err)
+		why := fmt.Sprintf("unshare of the umask: %v", err)
+		t.alone.Store(&why)
+		return th
 	}
 	unix.Umask(0)
-	return th, nil
+	return th
 }
 
-// put puts c on. The order matters: after setfsuid to another than root the capabilities for files are gone.
-func (th *thread) put(c Creds) error {
+// lend makes call with c put on. It returns only with the credentials of the process back on.
+func (th *thread) lend(c *Creds, call func()) error {
+	err := th.put(c)
+	if err == nil {
+		call()
+	}
+	if restored := th.restore(c); restored != nil {
+		// Not to be caught: this is a goroutine of our own, and nothing on it recovers for good.
+		panic("uringbackend: a thread did not get the credentials of the process back: " + restored.Error())
+	}
+	return err
+}
+
+// put puts c on. The order matters: the capabilities that allow the first steps are gone after the last.
+func (th *thread) put(c *Creds) error {
 	if !c.Valid {
 		return nil
 	}
-	groups := make([]int, len(c.Groups))
-	for i, g := range c.Groups {
-		groups[i] = int(g)
+	if !th.known {
+		return unix.EPERM
 	}
-	if !slices.Equal(groups, th.groups) {
-		if err := unix.Setgroups(groups); err != nil {
-			return fmt.Errorf("setgroups: %w", err)
+	th.scratch = groupSet(th.scratch[:0], c.Groups)
+	if !slices.Equal(th.scratch, th.groups) {
+		if err := setgroups(th.scratch); err != nil {
+			return err
 		}
 	}
-	if err := setID("setfsgid", unix.SetfsgidRetGid, int(c.GID), th.gid); err != nil {
-		return err
+	// These two report no error (setfsuid(2)).
+	if setfsgid(c.GID); setfsgid(noID) != c.GID || c.GID == noID {
+		return unix.EPERM
 	}
-	if err := setID("setfsuid", unix.SetfsuidRetUid, int(c.UID), th.uid); err != nil {
-		return err
+	if setfsuid(c.UID); setfsuid(noID) != c.UID || c.UID == noID {
+		return unix.EPERM
 	}
-	if c.Checked && c.UID != 0 {
-		return keepOverride(th.caps)
-	}
-	return nil
-}
-
-// setID sets an id from what it is now and verifies it: these calls report no error (setfsuid(2)).
-func setID(name string, set func(int) (int, error), id, now int) error {
-	if id == now {
+	if c.UID == 0 {
 		return nil
 	}
-	_, _ = set(id)
-	if got, _ := set(-1); got != id {
-		return fmt.Errorf("%s %d: %w", name, id, unix.EPERM)
+	// setfsuid has taken away the capabilities for files. The others act on files too: attributes of security and
+	// trusted, limits of quotas, reserved blocks.
+	const override = 1 << unix.CAP_DAC_OVERRIDE
+	caps := th.caps
+	caps[0].Effective, caps[1].Effective = 0, 0
+	if c.Checked {
+		caps[0].Effective = th.caps[0].Effective & override
 	}
-	return nil
-}
-
-// keepOverride gives back CAP_DAC_OVERRIDE, if the process has it, after setfsuid has taken it away.
-func keepOverride(process [2]unix.CapUserData) error {
-	const bit = 1 << unix.CAP_DAC_OVERRIDE
-	if process[0].Effective&bit == 0 {
-		return nil
-	}
-	caps, err := capabilities()
-	if err != nil {
-		return fmt.Errorf("capget: %w", err)
-	}
-	caps[0].Effective |= bit
-	if err := setCapabilities(caps); err != nil {
-		return fmt.Errorf("capset: %w", err)
-	}
-	return nil
+	return th.setCaps(&caps)
 }
 
 // restore takes off what put has put on, also when put failed half way, and asks the kernel whether it worked.
-func (th *thread) restore() error {
-	if uid, _ := unix.SetfsuidRetUid(-1); uid != th.uid {
-		_, _ = unix.SetfsuidRetUid(th.uid)
+func (th *thread) restore(c *Creds) error {
+	if !c.Valid || !th.known {
+		return nil
 	}
-	if gid, _ := unix.SetfsgidRetGid(-1); gid != th.gid {
-		_, _ = unix.SetfsgidRetGid(th.gid)
+	// First, because the rest needs them; and at the end once more, because setfsuid to root raises some.
+	if err := th.setCaps(&th.caps); err != nil {
+		return fmt.Errorf("capset: %w", err)
 	}
-	groups, err := unix.Getgroups()
+	setfsuid(th.uid)
+	setfsgid(th.gid)
+	groups, err := getgroups(th.scratch)
 	if err == nil && !slices.Equal(groups, th.groups) {
-		if err = unix.Setgroups(th.groups); err == nil {
-			groups, err = unix.Getgroups()
+		if err = setgroups(th.groups); err == nil {
+			groups, err = getgroups(groups)
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}
-	caps, err := capabilities()
+	th.scratch = groups
+	caps, err := capget()
 	if err == nil && caps != th.caps {
-		if err = setCapabilities(th.caps); err == nil {
-			caps, err = capabilities()
+		if err = th.setCaps(&th.caps); err == nil {
+			caps, err = capget()
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("capabilities: %w", err)
 	}
-	uid, _ := unix.SetfsuidRetUid(-1)
-	gid, _ := unix.SetfsgidRetGid(-1)
+	uid, gid := setfsuid(noID), setfsgid(noID)
 	if uid != th.uid || gid != th.gid || caps != th.caps || !slices.Equal(groups, th.groups) {
-		return fmt.Errorf("thread is left with uid %d gid %d groups %v capabilities %x", uid, gid, groups, caps[0].Effective)
+		return fmt.Errorf("uid %d gid %d groups %v capabilities %x", uid, gid, groups, caps[0].Effective)
 	}
 	return nil
 }
 
-func capabilities() (caps [2]unix.CapUserData, err error) {
+// setCaps is capset(2), unless there have never been any.
+func (th *thread) setCaps(caps *[2]unix.CapUserData) error {
+	if th.caps[0].Permitted|th.caps[1].Permitted == 0 {
+		return nil
+	}
 	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // pid 0: this thread
-	err = unix.Capget(&hdr, &caps[0])
-	return caps, err
+	_, _, errno := unix.RawSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(caps)), 0)
+	return errnoErr(errno)
 }
 
-func setCapabilities(caps [2]unix.CapUserData) error {
-	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	return unix.Capset(&hdr, &caps[0])
+// groupSet appends groups to dst as the kernel sorts them, each once.
+func groupSet(dst, groups []uint32) []uint32 {
+	dst = append(dst, groups...)
+	slices.Sort(dst)
+	return slices.Compact(dst)
+}
+
+// The following are raw system calls, as the kernel has them: for the calling thread. The functions of package syscall
+// with such names change all threads of the process.
+
+// noID is no user and no group: setting it changes nothing and returns what is.
+const noID = ^uint32(0)
+
+func setfsuid(uid uint32) uint32 {
+	was, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, uintptr(uid), 0, 0)
+	return uint32(was)
+}
+
+func setfsgid(gid uint32) uint32 {
+	was, _, _ := unix.RawSyscall(unix.SYS_SETFSGID, uintptr(gid), 0, 0)
+	return uint32(was)
+}
+
+func setgroups(groups []uint32) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
+	return errnoErr(errno)
+}
+
+// getgroups reads into buf, or into a new array if it is too small.
+func getgroups(buf []uint32) ([]uint32, error) {
+	n, _, errno := unix.RawSyscall(unix.SYS_GETGROUPS, 0, 0, 0)
+	if errno != 0 || n == 0 {
+		return buf[:0], errnoErr(errno)
+	}
+	buf = slices.Grow(buf[:0], int(n))[:n]
+	_, _, errno = unix.RawSyscall(unix.SYS_GETGROUPS, n, uintptr(unsafe.Pointer(unsafe.SliceData(buf))), 0)
+	return buf, errnoErr(errno)
+}
+
+func capget() (caps [2]unix.CapUserData, err error) {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3} // pid 0: this thread
+	_, _, errno := unix.RawSyscall(unix.SYS_CAPGET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&caps)), 0)
+	return caps, errnoErr(errno)
 }
 
 // processUmask reads the umask without changing it, as umask(2) would.
 func processUmask() (uint64, error) {
-	status, err := os.ReadFile("/proc/thread-self/status")
+	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return 0, err
 	}
@@ -287,5 +374,5 @@ func processUmask() (uint64, error) {
 			return strconv.ParseUint(strings.TrimSpace(value), 8, 32)
 		}
 	}
-	return 0, fmt.Errorf("no Umask in /proc/thread-self/status: %w", unix.ENODATA)
+	return 0, fmt.Errorf("no Umask in /proc/self/status: %w", unix.ENODATA)
 }

@@ -3,13 +3,10 @@
 package uringbackend_test
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -18,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	. "github.com/uringfs/uringfs/uringbackend"
+	"github.com/uringfs/uringfs/uringbackend/enginetest"
 )
 
 const (
@@ -115,7 +113,7 @@ func TestNewNamesBelongToTheCaller(t *testing.T) {
 		closeLater(t, h)
 		t.Cleanup(r.Release)
 		assert.Zero(t, st.Mode&unix.S_ISGID)
-		threadsAreClean(t)
+		enginetest.ThreadsClean(t)
 	})
 }
 
@@ -173,35 +171,6 @@ func TestCredentialsDoNotLeak(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		threadsAreClean(t)
+		enginetest.ThreadsClean(t)
 	})
-}
-
-// threadsAreClean compares what belongs to a thread with what the process began with.
-func threadsAreClean(t *testing.T) {
-	t.Helper()
-	statuses, err := filepath.Glob("/proc/self/task/*/status")
-	require.NoError(t, err)
-	require.NotEmpty(t, statuses)
-	var first map[string]string
-	for _, path := range statuses {
-		b, err := os.ReadFile(path)
-		if os.IsNotExist(err) || err != nil && strings.Contains(err.Error(), "no such process") {
-			continue
-		}
-		require.NoError(t, err)
-		got := make(map[string]string)
-		for line := range bytes.Lines(b) {
-			key, value, _ := strings.Cut(string(line), ":")
-			switch key {
-			case "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
-				got[key] = strings.TrimSpace(value)
-			}
-		}
-		if first == nil {
-			first = got
-			assert.Equal(t, "0\t0\t0\t0", got["Uid"])
-		}
-		assert.Equal(t, first, got, path)
-	}
 }

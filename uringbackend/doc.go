@@ -28,7 +28,8 @@
 // until the last done call. KindClose takes its descriptor, is never cancelled, and works on a closed engine.
 //
 // Goroutines and threads: a bounded op runs on its caller's, from submission to completion, with the credentials
-// of the caller's thread. An unbounded one runs on the engine's, with the credentials of the process. done runs
+// of the caller's thread. An unbounded one runs on the engine's, with the credentials of the process. An op with
+// Creds runs with those: as a personality of its ring, else on a thread of the engine that puts them on. done runs
 // on either; it may not block and may not Submit. Engine.Close waits for all of them.
 //
 // Locks: each type of the engine has one lock and holds no other's while it has it; done may run under a ring's

@@ -35,7 +35,8 @@ type Submitter interface {
 // small value, to be copied; all copies share one engine. Safe for concurrent use.
 type Engine struct {
 	Submitter
-	core *core
+	core  *core
+	creds *Creds // of As
 }
 
 // core is what all copies of an Engine and all its wrappers share.
@@ -48,12 +49,15 @@ type core struct {
 	observer Observer
 	opened   time.Time
 	roads    [kinds]Road
+	persons  int // personalities of a ring
 	cancelFD func(fd int) int
 	longest  int // ops of a chain
 
 	mu sync.Mutex
 	// +checklocks:mu
 	closer func() error // set by Open, changed by Wrap
+
+	threads threads
 
 	// Atomic.
 	stats stats
@@ -72,6 +76,9 @@ type Config struct {
 	Entries int
 	// Unbounded is the most ops with Unbounded set in flight; further ones report EAGAIN. Default 1024.
 	Unbounded int
+	// Personalities is how many different Creds each ring remembers. A batch with more of them registers them all,
+	// so a ring may have as many as entries. Default 64.
+	Personalities int
 	// Strict makes a violated invariant (a completion for an op that is not in flight) panic where it is
 	// found; otherwise it is counted in Health. Descriptors made with Own remember their birth. For tests.
 	Strict bool
@@ -97,6 +104,9 @@ func (c Config) withDefaults() Config {
 	}
 	c.Policy = cmp.Or(c.Policy, "auto")
 	c.Loop = cmp.Or(c.Loop, "ring")
+	if c.Personalities <= 0 {
+		c.Personalities = 64
+	}
 	return c
 }
 
@@ -108,7 +118,7 @@ var ErrNoRing = errors.New("io_uring engine not available")
 // The caller owns the engine and must Close it.
 func Open(name string, f Features, cfg Config) (Engine, error) {
 	cfg = cfg.withDefaults()
-	c := &core{features: f, strict: cfg.Strict, name: name, longest: cfg.Entries, observer: cfg.Observer, opened: time.Now()}
+	c := &core{features: f, strict: cfg.Strict, name: name, longest: cfg.Entries, persons: cfg.Personalities, observer: cfg.Observer, opened: time.Now()}
 	if cfg.Policy != "auto" && cfg.Policy != "ring" {
 		return Engine{}, fmt.Errorf("policy %q: not one of auto, ring", cfg.Policy)
 	}
@@ -116,6 +126,7 @@ func Open(name string, f Features, cfg Config) (Engine, error) {
 		return Engine{}, fmt.Errorf("loop %q: not one of ring, netpoll", cfg.Loop)
 	}
 	c.fds.births = cfg.Strict
+	c.threads.init()
 	c.calls.New = func() any { return newCall() }
 	switch name {
 	case "syscall":
@@ -157,7 +168,7 @@ func (e Engine) Wrap(wrap func(Submitter) Submitter) Engine {
 	if h, ok := s.(Holder); ok {
 		e.core.onClose(h.CloseHeld)
 	}
-	return Engine{Submitter: s, core: e.core}
+	return Engine{Submitter: s, core: e.core, creds: e.creds}
 }
 
 // onClose puts another Close around that which there is.
@@ -187,7 +198,9 @@ func (e Engine) Close() error {
 	e.core.mu.Lock()
 	closer := e.core.closer
 	e.core.mu.Unlock()
-	return closer()
+	err := closer()
+	e.core.threads.close()
+	return err
 }
 
 // CancelFD gives up all ops with Unbounded set that use fd, and returns when they have reported; it says how many there
@@ -201,6 +214,9 @@ func (e Engine) CancelFD(fd int) int {
 func (e Engine) Do(ctx context.Context, op Op) (n int, err error) {
 	c := e.core.calls.Get().(*call)
 	c.ops[0] = op
+	if op.Creds == nil {
+		c.ops[0].Creds = e.creds
+	}
 	e.Submit(ctx, c.ops[:], c.done)
 	n, err = c.wait()
 	c.ops[0] = Op{}

@@ -2,6 +2,8 @@
 
 package uringbackend
 
+import "context"
+
 // CheckForTest verifies the invariants of references, descriptors and ranges.
 func (v *Volume) CheckForTest() error {
 	if err := v.checkRefs(); err != nil {
@@ -22,4 +24,9 @@ func (v *Volume) LocksForTest() int {
 	v.locks.mu.Lock()
 	defer v.locks.mu.Unlock()
 	return len(v.locks.inodes)
+}
+
+// LendForTest runs call on a thread of the engine with c put on.
+func (e Engine) LendForTest(ctx context.Context, c *Creds, call func()) error {
+	return e.core.threads.run(ctx, c, call)
 }

@@ -39,7 +39,8 @@ type Op struct {
 	Handle    *unix.FileHandle
 	Cachestat *unix.Cachestat_t
 	// Creds, for verbs that resolve a path or act on an inode, are whose credentials the kernel sees; nil: the
-	// process's own. The umask is 0 for such an op.
+	// process's own. The umask is 0 for such an op, also where the zero Creds stand for the process's. KindClose
+	// does not look at it.
 	Creds *Creds
 	// Timeout, if not 0, is how long the op may take from its start. Then it is given up like a cancelled one and
 	// reports ETIME, or its result if it completed all the same. A system call that is under way cannot be given

@@ -244,16 +244,33 @@ func (s *slot) twoPaths(first, second string, sqe *uring.SQE) error {
 	return nil
 }
 
-func directOpenat2(_ *Features, op *Op) (int, error) {
+func directOpenat2(f *Features, op *Op) (int, error) {
 	if op.How == nil {
 		return 0, unix.EFAULT
 	}
+	plain := f.Openat2Beneath.Answer != Yes && makesOneName(op)
 	for {
-		fd, err := unix.Openat2(op.FD, op.Path, op.How)
+		var fd int
+		var err error
+		if plain {
+			fd, err = unix.Openat(op.FD, op.Path, int(op.How.Flags), uint32(op.How.Mode))
+		} else {
+			fd, err = unix.Openat2(op.FD, op.Path, op.How)
+		}
 		if !errors.Is(err, unix.EINTR) {
 			return max(fd, 0), err
 		}
 	}
+}
+
+// makesOneName says that openat(2) does what openat2(2) would: what is made is new, or has no name, and a path of one
+// component with no link to follow cannot lead away.
+func makesOneName(op *Op) bool {
+	const tmpfile = unix.O_TMPFILE
+	if op.How.Flags&tmpfile == tmpfile {
+		return op.Path == "."
+	}
+	return op.How.Flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL && checkName(op.Path) == nil
 }
 
 // directClose does not retry EINTR: Linux has released the number by then, and another thread may own it.

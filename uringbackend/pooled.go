@@ -19,6 +19,7 @@ import (
 type pooledRing struct {
 	requests        // owned by the caller; guarded by mu between arm and disarm
 	entries  uint32 // ops at a time; immutable
+	personalities
 
 	mu        sync.Mutex
 	cancelled bool // guarded as above
@@ -33,7 +34,11 @@ func newPooledRing(c *core, entries uint32) (*pooledRing, error) {
 	}
 	c.limitWorkers(r, entries)
 	c.stats.rings.Add(1)
-	return &pooledRing{entries: entries, requests: requests{core: c, number: c.ringNumber(), r: r, places: places{size: maxDirect}}}, nil
+	p := &pooledRing{
+		entries: entries, requests: requests{core: c, number: c.ringNumber(), r: r, places: places{size: maxDirect}},
+	}
+	p.personalities.init(&c.threads, &c.stats, c.persons)
+	return p, nil
 }
 
 // run carries out a batch and returns when all of it has completed.
@@ -41,7 +46,8 @@ func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc
 	p.core.stats.inFlight.Add(int64(len(ops)))
 	for at := 0; at < len(ops); {
 		p.cancelled, p.tries, p.missed = false, 0, 0
-		started := p.fill(ops[at:], first+at, done)
+		p.personalities.next()
+		started := p.fill(ctx, ops[at:], first+at, done)
 		if ctx.Done() == nil {
 			// The hot way: one enter submits and waits.
 			for !p.over() {
@@ -61,7 +67,7 @@ func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc
 
 // fill pushes as many ops as the queue holds, chains whole, up to the next that waits for those before it, and says how
 // many it has dealt with. IOSQE_IO_DRAIN would hold cancellations back too.
-func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
+func (p *pooledRing) fill(ctx context.Context, ops []Op, first int, done doneFunc) (n int) {
 	for n < len(ops) {
 		end := chainEnd(ops, n)
 		chain, drain := ops[n:end], false
@@ -76,7 +82,7 @@ func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
 			if p.pending+len(chain) > int(p.entries) || drain && n > 0 {
 				break
 			}
-			p.startChain(chain, first+n, done)
+			p.startChain(ctx, chain, first+n, done)
 		}
 		n = end
 	}
@@ -84,22 +90,35 @@ func (p *pooledRing) fill(ops []Op, first int, done doneFunc) (n int) {
 }
 
 // startChain pushes a chain, one op mostly; the queue has room for it.
-func (q *requests) startChain(ops []Op, first int, done doneFunc) {
+func (p *pooledRing) startChain(ctx context.Context, ops []Op, first int, done doneFunc) {
 	for i := range ops {
-		s, err := q.begin(&ops[i], first+i, done)
+		s := p.spare()
+		err := p.impersonate(ctx, s, &ops[i])
+		if berr := p.beginIn(s, &ops[i], first+i, done); err == nil {
+			err = berr
+		}
 		if err != nil && len(ops) == 1 {
-			q.report(s, 0, err)
+			p.report(s, 0, err)
 			return
 		}
 		s.linked = i > 0
 		if err != nil {
-			q.doom(s, err)
+			p.doom(s, err)
 		}
 		if i == len(ops)-1 {
 			s.unlink()
 		}
-		q.push(s)
+		p.push(s)
 	}
+}
+
+// impersonate finds the number of the op's credentials for its submissions.
+func (p *pooledRing) impersonate(ctx context.Context, s *slot, op *Op) (err error) {
+	s.personality = 0
+	if c := op.Creds; c != nil && c.Valid && op.Kind != KindClose {
+		s.personality, err = p.personalities.id(ctx, p.r, c)
+	}
+	return err
 }
 
 // runCancellable submits without waiting first: what is in the page cache completes at once and needs no watch

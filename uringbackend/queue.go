@@ -242,7 +242,7 @@ func (q *ownQueue) prepareOp(op Op, tag uint64) error {
 
 // start pushes an op.
 func (q *ownQueue) start(op Op, tag uint64) {
-	if !op.Kind.valid() || !q.engine.takes(&op) {
+	if !op.Kind.valid() || !q.engine.takes(&op) || op.Creds != nil {
 		q.direct(op, tag)
 		return
 	}

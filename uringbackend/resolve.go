@@ -104,20 +104,12 @@ func (v *Volume) openChild(ctx context.Context, dirfd int, name string) (int, er
 	})
 }
 
-// openNew opens name of dirfd with O_CREAT or O_TMPFILE. The caller's thread may have borrowed credentials, so the
-// call must be made by it: onThread keeps it from the ring.
-func (v *Volume) openNew(ctx context.Context, dirfd int, name string, flags int, mode uint32, onThread bool) (int, error) {
-	return v.openRetrying(func() (int, error) {
-		if v.noOpenat2 { // one component and no link to follow, so openat(2) cannot lead away
-			return openat(dirfd, name, flags, mode)
-		}
-		how := unix.OpenHow{Flags: uint64(flags), Mode: uint64(mode), Resolve: v.resolveFlags | unix.RESOLVE_NO_SYMLINKS}
-		if onThread {
-			features := v.engine.Features()
-			return directOpenat2(&features, &Op{Kind: KindOpenat2, FD: dirfd, Path: name, How: &how})
-		}
-		return v.engine.Openat2(ctx, dirfd, name, how)
-	})
+// openNew opens name of dirfd with O_CREAT and O_EXCL, or "." with O_TMPFILE, as c. The syscall half of the verb does
+// that without openat2(2) too.
+func (v *Volume) openNew(ctx context.Context, c *Creds, dirfd int, name string, flags int, mode uint32) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags), Mode: uint64(mode), Resolve: v.resolveFlags | unix.RESOLVE_NO_SYMLINKS}
+	e := v.engine.As(c)
+	return v.openRetrying(func() (int, error) { return e.Openat2(ctx, dirfd, name, how) })
 }
 
 // reopen opens the object that fd is open on once more, with other flags and without a path.

@@ -92,10 +92,11 @@ const (
 
 // road chooses for the op at, and what is linked to it: end is the op behind those.
 func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
-	ringable, waits := true, false
+	ringable, waits, impersonates := true, false, false
 	for end = at; end < len(ops); {
 		op := &ops[end]
-		ringable = ringable && op.Kind.valid() && e.takes(op) && op.table == nil
+		ringable = ringable && op.Kind.valid() && e.takes(op) && op.table == nil && !e.byThread(op)
+		impersonates = impersonates || op.Creds != nil && op.Creds.Valid
 		waits = waits || op.Unbounded && op.Kind != KindClose
 		if end++; !op.Link {
 			break
@@ -103,11 +104,11 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 	}
 	op := &ops[at]
 	switch {
-	case !ringable:
+	case !ringable || waits && impersonates:
 		return roadCall, end
 	case waits:
 		return roadLoop, end
-	case end > at+1 || op.Timeout > 0 || op.direct():
+	case impersonates || end > at+1 || op.Timeout > 0 || op.direct():
 		return roadPool, end
 	}
 	switch e.core.roads[op.Kind] {
@@ -140,7 +141,7 @@ func (e *ringEngine) part(ctx context.Context, r road, ops []Op, first int, done
 	default:
 		for i := range ops {
 			op := &ops[i]
-			if op.Kind.valid() && verbs[op.Kind].ring.absent == "" && !e.onRing[op.Kind] {
+			if op.Kind.valid() && verbs[op.Kind].ring.absent == "" && (!e.onRing[op.Kind] || e.lacksPersonality(op)) {
 				e.core.stats.verbs[op.Kind].fallback.Add(1)
 			}
 			if op.Kind == KindClose {
@@ -159,6 +160,11 @@ func (e *ringEngine) cancelFD(fd int) int {
 		return 0
 	}
 	return e.loop.cancelFD(fd) + e.calls.poller.cancelFD(fd)
+}
+
+// lacksPersonality says that op would take the ring, if the kernel had personalities.
+func (e *ringEngine) lacksPersonality(op *Op) bool {
+	return op.Creds != nil && op.Creds.Valid && op.Kind != KindClose && e.core.features.Personality.Answer != Yes
 }
 
 // takes says that the ring can carry op out, whose kind is valid.
@@ -256,6 +262,8 @@ type ringPool struct {
 	// Immutable after newRingPool.
 	core    *core
 	entries uint32
+	threads *threads
+	persons int           // Config.Personalities
 	emptied chan struct{} // closed when the pool is closed and no ring is left
 
 	mu sync.Mutex

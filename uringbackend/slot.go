@@ -45,14 +45,15 @@ type slot struct {
 	doomed    error // the op could not be prepared; its record fails in its place
 	more      int   // reports so far
 
-	own   Op // of owners whose callers' memory does not last: op points here
-	iov   []unix.Iovec
-	path  []byte
-	path2 []byte
-	how   unix.OpenHow
-	ts    uring.Timespec
-	msg   unix.Msghdr
-	sqe   uring.SQE // built here, then copied into the queue
+	personality uint16 // the op's credentials, as the ring knows them
+	own         Op     // of owners whose callers' memory does not last: op points here
+	iov         []unix.Iovec
+	path        []byte
+	path2       []byte
+	how         unix.OpenHow
+	ts          uring.Timespec
+	msg         unix.Msghdr
+	sqe         uring.SQE // built here, then copied into the queue
 }
 
 // take begins a use of the slot.
@@ -66,7 +67,7 @@ func (s *slot) take(op *Op, index int, done doneFunc) {
 // prepare builds the record of the op for this generation. Its memory stays the op's and the slot's.
 func (s *slot) prepare() error {
 	half := &verbs[s.op.Kind].ring
-	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(s.place, s.gen, markOp)}
+	s.sqe = uring.SQE{Opcode: half.opcode, UserData: userData(s.place, s.gen, markOp), Personality: s.personality}
 	if err := half.prep(s, s.op, &s.sqe); err != nil {
 		return err
 	}

@@ -21,20 +21,27 @@ type Health struct {
 	Overflows   uint64 // times the kernel's completion queue overflowed: detector, nothing is lost
 	Resubmitted uint64 // ops submitted again because their submitting thread had exited, or a signal came first
 	OpenFDs     int64  // descriptors held by Own and not yet closed or disowned
-	Shrunk      string // why there are fewer or smaller rings than Config asked for; empty if there are not
+	// Personalities is how often credentials were registered with a ring. Much more than there are users: rings
+	// remember too few (Config.Personalities).
+	Personalities uint64
+	// Umask says why modes of new files are narrowed by the umask of the process although the op has Creds; empty
+	// if they are not.
+	Umask  string
+	Shrunk string // why there are fewer or smaller rings than Config asked for; empty if there are not
 }
 
 // stats are the counters of one engine. Each verb has a cache line of its own.
 type stats struct {
-	verbs       [kinds]verbCount
-	inFlight    atomic.Int64
-	_           [56]byte
-	rings       atomic.Int64
-	stale       atomic.Uint64
-	overflows   atomic.Uint64
-	resubmitted atomic.Uint64
-	waiting     atomic.Int64 // ops with Unbounded set, of inFlight
-	shrunk      atomic.Pointer[string]
+	verbs         [kinds]verbCount
+	inFlight      atomic.Int64
+	_             [56]byte
+	rings         atomic.Int64
+	stale         atomic.Uint64
+	overflows     atomic.Uint64
+	resubmitted   atomic.Uint64
+	waiting       atomic.Int64 // ops with Unbounded set, of inFlight
+	personalities atomic.Uint64
+	shrunk        atomic.Pointer[string]
 }
 
 // shrink notes why the engine is smaller than it was asked to be.
@@ -103,9 +110,13 @@ func (e Engine) Health() Health {
 	h := Health{
 		InFlight: s.inFlight.Load(), Rings: s.rings.Load(), Stale: s.stale.Load(), Overflows: s.overflows.Load(),
 		Resubmitted: s.resubmitted.Load(), OpenFDs: e.core.fds.open.Load(),
+		Personalities: s.personalities.Load(),
 	}
 	if p := s.shrunk.Load(); p != nil {
 		h.Shrunk = *p
+	}
+	if p := e.core.threads.alone.Load(); p != nil {
+		h.Umask = *p
 	}
 	return h
 }

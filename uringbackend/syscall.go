@@ -102,7 +102,23 @@ func (s *syscalls) bounded(ctx context.Context, op *Op) (int, error) {
 	}
 	s.stats.inFlight.Add(1)
 	defer s.stats.inFlight.Add(-1)
-	return s.direct(op)
+	return s.carry(ctx, op)
+}
+
+// carry runs the syscall half on this thread, or with the op's credentials on one of theirs.
+func (s *syscalls) carry(ctx context.Context, op *Op) (n int, err error) {
+	if !s.core.threads.needed(op) {
+		return s.direct(op)
+	}
+	return s.directAs(ctx, op)
+}
+
+// directAs is direct with the credentials and the umask of op.
+func (s *syscalls) directAs(ctx context.Context, op *Op) (n int, err error) {
+	if refused := s.core.threads.run(ctx, op.Creds, func() { n, err = s.direct(op) }); refused != nil {
+		return 0, refused
+	}
+	return n, err
 }
 
 // direct runs the syscall half, here and now.
@@ -140,13 +156,13 @@ func (s *syscalls) Close() error {
 // polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
 func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err error)) {
 	w := s.plan(op)
-	if w == nil {
+	if w == nil || s.core.threads.needed(op) {
 		if ctx.Err() != nil {
 			done(0, unix.ECANCELED)
 			return
 		}
 		// ends when the call returns; waited by Close (the op is in the gate)
-		go func() { done(s.direct(op)) }()
+		go func() { done(s.alone(op)) }()
 		return
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
@@ -156,6 +172,17 @@ func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err e
 		done(n, err)
 	}
 	s.poller.start(ctx, op.Timeout, w)
+}
+
+// alone runs the syscall half of an op that may hold its thread for as long as it likes.
+func (s *syscalls) alone(op *Op) (n int, err error) {
+	if !s.core.threads.needed(op) {
+		return s.direct(op)
+	}
+	if refused := s.core.threads.runAlone(op.Creds, func() { n, err = s.direct(op) }); refused != nil {
+		return 0, refused
+	}
+	return n, err
 }
 
 // wait is startWait for a goroutine that has nothing else to do.

@@ -53,7 +53,6 @@ type Volume struct {
 	crossDevices bool
 	noOpenat2    bool // the kernel lacks it: names are walked one by one
 	resolveFlags uint64
-	threads      threads
 	root         *Ref
 
 	ranges  rangeTable
@@ -74,8 +73,7 @@ type Volume struct {
 }
 
 // OpenVolume opens the tree at root, a path as the process sees it, and raises the soft RLIMIT_NOFILE to the hard
-// one. The caller must Close it. The modes of new files are exact: where the umask of the process is not 0 they
-// are made by threads that have a umask of their own.
+// one. The caller must Close it. The modes of new files are exact, whatever the umask of the process (Op.Creds).
 func OpenVolume(ctx context.Context, root string, cfg VolumeConfig) (*Volume, error) {
 	limit, err := raiseDescriptorLimit()
 	if err != nil {
@@ -109,7 +107,6 @@ func OpenVolume(ctx context.Context, root string, cfg VolumeConfig) (*Volume, er
 			return nil, err
 		}
 	}
-	v.threads.init(v.log)
 	return v, nil
 }
 
@@ -136,7 +133,7 @@ func (v *Volume) openRoot(ctx context.Context, root string) error {
 	return nil
 }
 
-// Close gives back descriptors and threads and closes subscriptions. It fails with EBUSY, says how many, and does
+// Close gives back descriptors and closes subscriptions. It fails with EBUSY, says how many, and does
 // nothing, while handles are open. References that are still held find EBADF afterwards and may be released.
 func (v *Volume) Close() error {
 	if v.closed.Swap(true) {
@@ -152,7 +149,6 @@ func (v *Volume) Close() error {
 }
 
 func (v *Volume) shutdown() {
-	v.threads.close()
 	v.events.close()
 	var held []*Ref
 	for i := range v.refs {

@@ -27,7 +27,7 @@ type Case struct {
 // All lists the suite in the order of its files.
 func All() []Case {
 	var all []Case
-	for _, part := range [][]Case{fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, lifeCases, queueCases} {
+	for _, part := range [][]Case{fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, lifeCases, queueCases, credsCases} {
 		all = append(all, part...)
 	}
 	return all
