@@ -244,18 +244,19 @@ func bare(err error) unix.Errno {
 
 // judge compares the result of a step, and does to the model what it did.
 func (s *subject) judge(st *step, want expected, op *uringbackend.Op, n int64, errno unix.Errno) error {
+	failed, closes := errno != 0, st.kind == uringbackend.KindClose && want.errno == 0
 	switch {
 	case slices.Contains(s.injected, errno):
 		s.stats.injected++
-		if st.kind != uringbackend.KindClose || want.errno != 0 {
+		if !closes {
 			return nil
 		}
 		n = 0 // the descriptor is gone all the same
 	case errno != want.errno:
 		return fmt.Errorf("%s: %s (%d), the model says %s", st, or(errno), n, or(want.errno))
-	case errno != 0 && n != 0:
+	case failed && n != 0:
 		return fmt.Errorf("%s: %s with a count of %d", st, or(errno), n)
-	case errno != 0:
+	case failed:
 		s.stats.failed++
 		return nil
 	}
