@@ -211,12 +211,12 @@ func (k Kind) transfers() bool {
 }
 
 // meets says whether the rule may happen to an op of verb k.
-func (r *FaultRule) meets(k Kind) bool {
+func (r FaultRule) meets(k Kind) bool {
 	return (r.Kind == kindInvalid || r.Kind == k) && (r.Fault != FaultShort || k.transfers())
 }
 
 // draw decides whether rule number i happens at a turn: the dice, and whether they say so.
-func (f *Faults) draw(i int, k Kind, turn uint64) (dice uint64, hit bool) {
+func (f Faults) draw(i int, k Kind, turn uint64) (dice uint64, hit bool) {
 	dice = mix(f.Seed ^ mix(uint64(k)<<32|uint64(i)) ^ mix(turn))
 	return mix(dice), float64(dice>>11)/(1<<53) < f.Rules[i].Probability
 }

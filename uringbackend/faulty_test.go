@@ -292,13 +292,41 @@ func TestFaultOnCloseInChain(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// instant reports each op at once, in full. The thread of a real engine would keep a bubble of synctest awake.
+type instant struct{ closed atomic.Bool }
+
+func (s *instant) Submit(_ context.Context, ops []uringbackend.Op, done func(i, n int, more bool, err error)) {
+	for i := range ops {
+		if s.closed.Load() {
+			done(i, 0, false, unix.ECANCELED)
+		} else {
+			done(i, len(ops[i].Buf), false, nil)
+		}
+	}
+}
+
+// CloseHeld implements uringbackend.Holder.
+func (s *instant) CloseHeld(inner func() error) error {
+	s.closed.Store(true)
+	return inner()
+}
+
+// faultyInstant is an instant engine behind a plan.
+func faultyInstant(t *testing.T, text string) uringbackend.Engine {
+	t.Helper()
+	plan, err := uringbackend.ParseFaults(text)
+	require.NoError(t, err)
+	e := opener("syscall", "", uringbackend.Config{})(t)
+	return uringbackend.Faulty(e.Wrap(func(uringbackend.Submitter) uringbackend.Submitter { return new(instant) }), plan)
+}
+
 // TestFaultDelay: the report of a bounded op keeps Submit, that of another comes later; delays run side by side, and a
 // context or Close ends them.
 func TestFaultDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = 2 * time.Second
-		e := opener("syscall", "read_at=delay(2s):1", uringbackend.Config{})(t)
-		fd := memfd(t, "content")
+		const fd = -1
+		e := faultyInstant(t, "read_at=delay(2s):1")
 		read := uringbackend.Op{Kind: uringbackend.KindReadAt, FD: fd, Buf: make([]byte, 7)}
 		begin := time.Now()
 		all := submit(context.Background(), e, []uringbackend.Op{read, read, {Kind: uringbackend.KindFsync, FD: fd}})
@@ -356,11 +384,10 @@ func TestFaultDelay(t *testing.T) {
 // is left alone.
 func TestFaultLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		e := opener("syscall", "late(5s):1", uringbackend.Config{})(t)
+		e := faultyInstant(t, "late(5s):1")
 		defer func() { assert.NoError(t, e.Close()) }()
-		fd := memfd(t, "content")
 		for _, waits := range []bool{false, true} {
-			op := []uringbackend.Op{{Kind: uringbackend.KindReadAt, FD: fd, Buf: make([]byte, 7), Unbounded: waits}}
+			op := []uringbackend.Op{{Kind: uringbackend.KindReadAt, Buf: make([]byte, 7), Unbounded: waits}}
 			for _, c := range []struct{ cancel, want time.Duration }{
 				{time.Second, time.Second}, {time.Hour, 5 * time.Second},
 			} {

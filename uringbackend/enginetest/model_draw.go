@@ -4,6 +4,7 @@ package enginetest
 
 import (
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ func (tr *trial) generate(m *tree, dice *rand.Rand) step {
 		var batch []step
 		for range 2 + d.IntN(20) {
 			s := tr.draw(&d)
-			if try := append(batch[:len(batch):len(batch)], s); !m.expect(&s).skip && m.independent(try) {
+			if try := append(slices.Clip(batch), s); !m.expect(&s).skip && m.independent(try) {
 				batch = try
 			}
 		}
@@ -162,8 +163,14 @@ func (d *drawer) open() step {
 	}
 	s.flags = choose(d, unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR)
 	for _, f := range []struct{ flag, once int }{
-		{unix.O_CREAT, 2}, {unix.O_EXCL, 5}, {unix.O_TRUNC, 8}, {unix.O_APPEND, 8}, {unix.O_DIRECTORY, 6},
-		{unix.O_NOFOLLOW, 5}, {unix.O_NONBLOCK, 10}, {unix.O_DSYNC, 10},
+		{unix.O_CREAT, 2},
+		{unix.O_EXCL, 5},
+		{unix.O_TRUNC, 8},
+		{unix.O_APPEND, 8},
+		{unix.O_DIRECTORY, 6},
+		{unix.O_NOFOLLOW, 5},
+		{unix.O_NONBLOCK, 10},
+		{unix.O_DSYNC, 10},
 	} {
 		if d.one(f.once) {
 			s.flags |= f.flag

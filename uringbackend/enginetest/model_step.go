@@ -32,7 +32,7 @@ type step struct {
 	batch []step
 }
 
-func (s step) String() string {
+func (s *step) String() string {
 	if s.batch != nil {
 		parts := make([]string, len(s.batch))
 		for i := range s.batch {
@@ -40,26 +40,34 @@ func (s step) String() string {
 		}
 		return "batch{" + strings.Join(parts, "; ") + "}"
 	}
-	text := fmt.Sprintf("%s slot=%d", s.kind, s.slot)
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s slot=%d", s.kind, s.slot)
 	for _, f := range []struct {
 		name string
 		v    int64
 	}{
-		{"slot2", int64(s.slot2)}, {"out", int64(s.out)}, {"flags", int64(s.flags)}, {"mask", int64(s.mask)},
-		{"mode", int64(s.mode)}, {"resolve", int64(s.resolve)}, {"offset", s.off}, {"offset2", s.off2},
-		{"length", s.length}, {"fill", int64(s.fill)},
+		{"slot2", int64(s.slot2)},
+		{"out", int64(s.out)},
+		{"flags", int64(s.flags)},
+		{"mask", int64(s.mask)},
+		{"mode", int64(s.mode)},
+		{"resolve", int64(s.resolve)},
+		{"offset", s.off},
+		{"offset2", s.off2},
+		{"length", s.length},
+		{"fill", int64(s.fill)},
 	} {
 		if f.v != 0 {
-			text += fmt.Sprintf(" %s=%#x", f.name, f.v)
+			fmt.Fprintf(&b, " %s=%#x", f.name, f.v)
 		}
 	}
 	if s.path != "" || s.path2 != "" {
-		text += fmt.Sprintf(" %q %q", s.path, s.path2)
+		fmt.Fprintf(&b, " %q %q", s.path, s.path2)
 	}
 	if s.sizes != nil {
-		text += fmt.Sprintf(" sizes=%v", s.sizes)
+		fmt.Fprintf(&b, " sizes=%v", s.sizes)
 	}
-	return text
+	return b.String()
 }
 
 // op makes the op of a step.

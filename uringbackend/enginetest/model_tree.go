@@ -271,7 +271,7 @@ func (m *tree) open(s *step) (do func() *opened, skip bool, errno unix.Errno) {
 		return nil, false, errno
 	}
 	create, excl := s.flags&unix.O_CREAT != 0, s.flags&unix.O_EXCL != 0
-	follow := s.flags&unix.O_NOFOLLOW == 0 && !(create && excl)
+	follow := s.flags&unix.O_NOFOLLOW == 0 && (!create || !excl)
 	at, errno := m.walk(s.slot, s.path, follow, s.resolve)
 	if errno != 0 {
 		return nil, false, errno
