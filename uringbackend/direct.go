@@ -21,18 +21,18 @@ type DIOAlign struct {
 const defaultDIOAlign = 4096
 
 // DIOAlign says what direct I/O on fd, which may be O_PATH, asks for. Where the kernel (before 6.1) or the file system
-// does not tell, it is 4096 for all, which says nothing about whether the file can be opened with O_DIRECT.
+// does not tell, it is 4096 for all, which does not say that the file can be opened with O_DIRECT.
 func (e Engine) DIOAlign(ctx context.Context, fd int) (DIOAlign, error) {
 	st := new(unix.Statx_t)
 	err := e.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN|unix.STATX_DIO_READ_ALIGN, st)
 	if err != nil {
 		return DIOAlign{}, err
 	}
-	return dioAlign(st), nil
+	return dioAlign(e.core.features.StatxDIOAlign, st), nil
 }
 
-func dioAlign(st *unix.Statx_t) DIOAlign {
-	if st.Mask&unix.STATX_DIOALIGN == 0 {
+func dioAlign(tells Ability, st *unix.Statx_t) DIOAlign {
+	if tells.Answer != Yes || st.Mask&unix.STATX_DIOALIGN == 0 {
 		return DIOAlign{Memory: defaultDIOAlign, Offset: defaultDIOAlign, ReadOffset: defaultDIOAlign}
 	}
 	if st.Dio_mem_align == 0 || st.Dio_offset_align == 0 {

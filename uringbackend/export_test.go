@@ -2,6 +2,8 @@
 
 package uringbackend
 
+import "golang.org/x/sys/unix"
+
 // CheckForTest verifies the invariants of references, descriptors and ranges.
 func (v *Volume) CheckForTest() error {
 	if err := v.checkRefs(); err != nil {
@@ -22,4 +24,14 @@ func (v *Volume) LocksForTest() int {
 	v.locks.mu.Lock()
 	defer v.locks.mu.Unlock()
 	return len(v.locks.inodes)
+}
+
+// WithoutOpcodeForTest plays a kernel that lacks the opcode of k.
+func (f Features) WithoutOpcodeForTest(k Kind) Features {
+	for _, o := range opcodeAbilities {
+		if o.op == verbs[k].ring.opcode {
+			*o.of(&f) = Ability{Answer: No, Why: unix.EOPNOTSUPP}
+		}
+	}
+	return f
 }
