@@ -82,11 +82,8 @@ func (e Engine) ReadDirect(ctx context.Context, fd int, a DIOAlign, p []byte, of
 		if n > skip {
 			total += copy(p[total:], buf[skip:n])
 		}
-		if err != nil && total == 0 {
-			return 0, err
-		}
 		if err != nil || n < want {
-			break
+			return total, unlessPartial(total, err)
 		}
 	}
 	return total, nil
@@ -109,14 +106,20 @@ func (e Engine) WriteDirect(ctx context.Context, fd int, a DIOAlign, p []byte, o
 		want := copy(buf, p[total:])
 		n, err := e.WriteAt(ctx, fd, buf[:want], off+int64(total), flags)
 		total += n
-		if err != nil && total == 0 {
-			return 0, err
-		}
 		if err != nil || n < want {
-			break
+			return total, unlessPartial(total, err)
 		}
 	}
 	return total, nil
+}
+
+// unlessPartial is the error of a transfer made in pieces: one that has moved something is short instead, and the next
+// one meets the error.
+func unlessPartial(moved int, err error) error {
+	if moved > 0 {
+		return nil
+	}
+	return err
 }
 
 func (a DIOAlign) valid() bool {

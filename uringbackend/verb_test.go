@@ -198,7 +198,9 @@ func TestOldKernelCache(t *testing.T) {
 func TestProbeAnswers(t *testing.T) {
 	f := uringbackend.Probe(t.TempDir())
 	enginetest.Require(t, f.Ring)
+	before := descriptors(t)
 	assert.Equal(t, uringbackend.Probe(t.TempDir()), f, "asked twice")
+	assert.Equal(t, before, descriptors(t), "open descriptors")
 	for row := range f.Rows() {
 		if row.Answer == uringbackend.Yes {
 			assert.NoError(t, row.Why, row.Name)
@@ -207,8 +209,13 @@ func TestProbeAnswers(t *testing.T) {
 		}
 	}
 	for _, implied := range []struct{ that, this uringbackend.Ability }{
-		{f.RecvBundle, f.RecvMultishot}, {f.RecvMultishot, f.PbufRing}, {f.RecvMultishot, f.OpRecv},
-		{f.CloneBuffers, f.BuffersSparse}, {f.OpSendmsgZC, f.OpSendZC}, {f.OpLinkat, f.OpUnlinkat}, {f.OpFtruncate, f.OpFgetxattr},
+		{f.RecvBundle, f.RecvMultishot},
+		{f.RecvMultishot, f.PbufRing},
+		{f.RecvMultishot, f.OpRecv},
+		{f.CloneBuffers, f.BuffersSparse},
+		{f.OpSendmsgZC, f.OpSendZC},
+		{f.OpLinkat, f.OpUnlinkat},
+		{f.OpFtruncate, f.OpFgetxattr},
 	} {
 		if implied.that.Answer == uringbackend.Yes {
 			assert.Equal(t, uringbackend.Yes, implied.this.Answer, "%s without %s", implied.that.Since, implied.this.Since)

@@ -31,7 +31,8 @@ var spliceCases = []Case{
 
 // at and stream are the two kinds of place that bytes are spliced from and to.
 func at(fd int, off int64) uringbackend.FileRange { return uringbackend.FileRange{FD: fd, Offset: off} }
-func stream(fd int) uringbackend.FileRange        { return uringbackend.FileRange{FD: fd, Offset: -1} }
+
+func stream(fd int) uringbackend.FileRange { return uringbackend.FileRange{FD: fd, Offset: -1} }
 
 // sockets makes two ends that know each other.
 func sockets(t *testing.T) (a, b int) {
