@@ -29,8 +29,9 @@ func (e Engine) Cachestat(ctx context.Context, fd int, off, length int64) (unix.
 // the proof is Cachestat, which must say that nothing of the range is cached. Whoever relies on it keeps readers of
 // the range away in the meantime.
 //
-// The modification time changes, holes become allocated, and a large folio leaves the cache whole. EINVAL: fd is not
-// O_DIRECT, or off or length are not aligned. EIO: the write succeeded, so the memory was readable.
+// The modification time changes, holes become allocated, and a large folio leaves the cache whole. A range may reach
+// beyond the end of the file. EINVAL: fd is no regular file with O_DIRECT, or off or length are not aligned. EIO: the
+// write succeeded, so the memory was readable.
 func (e Engine) Detach(ctx context.Context, fd int, off, length int64) error {
 	_, err := e.Do(ctx, Op{Kind: KindDetach, FD: fd, Offset: off, Length: length})
 	return err
@@ -93,14 +94,19 @@ func (s *syscalls) detach(op *Op) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if flags&unix.O_DIRECT == 0 || op.Length <= 0 || op.Offset < 0 {
+	var st unix.Stat_t
+	if err := unix.Fstat(op.FD, &st); err != nil {
+		return 0, err
+	}
+	if flags&unix.O_DIRECT == 0 || st.Mode&unix.S_IFMT != unix.S_IFREG || op.Length <= 0 || op.Offset < 0 {
 		return 0, unix.EINVAL // a buffered write would fail too, and detach nothing
 	}
 	mem, err := s.trap.memory()
 	if err != nil {
 		return 0, err
 	}
-	for at := int64(0); at < op.Length; {
+	// Nothing is cached beyond the end, and there a failing write makes a tmpfs file longer (mm/shmem.c shmem_write_end).
+	for at := int64(0); at < op.Length && op.Offset+at < st.Size; {
 		piece := min(op.Length-at, trapSize)
 		_, err := unix.Pwrite(op.FD, mem[:piece], op.Offset+at)
 		switch {

@@ -62,6 +62,48 @@ func ringAbilityName(f *Features, k Kind) string {
 	return ""
 }
 
+// TestPrepLeavesTheRest: who submits has the flags, the personality and the user data of a record in his hands.
+func TestPrepLeavesTheRest(t *testing.T) {
+	for _, k := range Kinds() {
+		if !k.RingHalf() {
+			continue
+		}
+		half := verbs[k].ring
+		sqe := uring.SQE{Opcode: half.opcode, Flags: uring.SQEAsync | uring.SQEIOLink, Personality: 7, UserData: 9}
+		op := &Op{Kind: k, Path: "p", Path2: "q", How: new(unix.OpenHow), Statx: new(unix.Statx_t), Buf: make([]byte, 1)}
+		require.NoError(t, half.prep(new(slot), op, &sqe), k)
+		assert.Equal(t, half.opcode, sqe.Opcode, k)
+		assert.Equal(t, uring.SQEAsync|uring.SQEIOLink, sqe.Flags, k)
+		assert.EqualValues(t, 7, sqe.Personality, k)
+		assert.EqualValues(t, 9, sqe.UserData, k)
+	}
+}
+
+func TestDIOAlign(t *testing.T) {
+	yes := Ability{Answer: Yes}
+	const both = unix.STATX_DIOALIGN | unix.STATX_DIO_READ_ALIGN
+	for _, c := range []struct {
+		name  string
+		tells Ability
+		st    unix.Statx_t
+		want  DIOAlign
+	}{
+		{"an old kernel", Ability{Answer: No}, unix.Statx_t{Mask: unix.STATX_DIOALIGN, Dio_mem_align: 4}, DIOAlign{4096, 4096, 4096}},
+		{"a file system that does not tell", yes, unix.Statx_t{}, DIOAlign{4096, 4096, 4096}},
+		{"no direct I/O", yes, unix.Statx_t{Mask: both}, DIOAlign{}},
+		{"one for all", yes, unix.Statx_t{Mask: unix.STATX_DIOALIGN, Dio_mem_align: 4, Dio_offset_align: 512}, DIOAlign{4, 512, 512}},
+		{"a field not asked for", yes, unix.Statx_t{
+			Mask: unix.STATX_DIOALIGN, Dio_mem_align: 4, Dio_offset_align: 4096, Dio_read_offset_align: 512,
+		}, DIOAlign{4, 4096, 4096}},
+		{"reads in smaller pieces", yes, unix.Statx_t{
+			Mask: both, Dio_mem_align: 4, Dio_offset_align: 4096, Dio_read_offset_align: 512,
+		}, DIOAlign{4, 4096, 512}},
+		{"reads as writes", yes, unix.Statx_t{Mask: both, Dio_mem_align: 4, Dio_offset_align: 512}, DIOAlign{4, 512, 512}},
+	} {
+		assert.Equal(t, c.want, dioAlign(c.tells, &c.st), c.name)
+	}
+}
+
 func TestAbilityTableHoldsEveryField(t *testing.T) {
 	var f Features
 	v := reflect.ValueOf(&f).Elem()

@@ -21,18 +21,18 @@ type DIOAlign struct {
 const defaultDIOAlign = 4096
 
 // DIOAlign says what direct I/O on fd, which may be O_PATH, asks for. Where the kernel (before 6.1) or the file system
-// does not tell, it is 4096 for all, which says nothing about whether the file can be opened with O_DIRECT.
+// does not tell, it is 4096 for all, which does not say that the file can be opened with O_DIRECT.
 func (e Engine) DIOAlign(ctx context.Context, fd int) (DIOAlign, error) {
 	st := new(unix.Statx_t)
 	err := e.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN|unix.STATX_DIO_READ_ALIGN, st)
 	if err != nil {
 		return DIOAlign{}, err
 	}
-	return dioAlign(st), nil
+	return dioAlign(e.core.features.StatxDIOAlign, st), nil
 }
 
-func dioAlign(st *unix.Statx_t) DIOAlign {
-	if st.Mask&unix.STATX_DIOALIGN == 0 {
+func dioAlign(tells Ability, st *unix.Statx_t) DIOAlign {
+	if tells.Answer != Yes || st.Mask&unix.STATX_DIOALIGN == 0 {
 		return DIOAlign{Memory: defaultDIOAlign, Offset: defaultDIOAlign, ReadOffset: defaultDIOAlign}
 	}
 	if st.Dio_mem_align == 0 || st.Dio_offset_align == 0 {
@@ -82,11 +82,8 @@ func (e Engine) ReadDirect(ctx context.Context, fd int, a DIOAlign, p []byte, of
 		if n > skip {
 			total += copy(p[total:], buf[skip:n])
 		}
-		if err != nil && total == 0 {
-			return 0, err
-		}
 		if err != nil || n < want {
-			break
+			return total, unlessPartial(total, err)
 		}
 	}
 	return total, nil
@@ -109,14 +106,20 @@ func (e Engine) WriteDirect(ctx context.Context, fd int, a DIOAlign, p []byte, o
 		want := copy(buf, p[total:])
 		n, err := e.WriteAt(ctx, fd, buf[:want], off+int64(total), flags)
 		total += n
-		if err != nil && total == 0 {
-			return 0, err
-		}
 		if err != nil || n < want {
-			break
+			return total, unlessPartial(total, err)
 		}
 	}
 	return total, nil
+}
+
+// unlessPartial is the error of a transfer made in pieces: one that has moved something is short instead, and the next
+// one meets the error.
+func unlessPartial(moved int, err error) error {
+	if moved > 0 {
+		return nil
+	}
+	return err
 }
 
 func (a DIOAlign) valid() bool {

@@ -11,7 +11,7 @@
 // It promises: each op reports exactly once with more == false, whatever happens. Errors are bare syscall.Errno,
 // short transfers are returned as they are, and both engines behave alike (package enginetest). A cancelled op
 // reports only when the kernel is done with its memory. The ring engine never falls back silently: a verb that has
-// a ring half and ran without it is counted in Fallbacks.
+// a ring half whose opcode the kernel lacks is counted in Fallbacks.
 //
 // It leaves to its caller: what to do about short counts, which op is Unbounded (it must be set for whatever may
 // wait for a peer: an op that waits holds a ring and a thread), and not to close a descriptor that an op in flight

@@ -3,6 +3,7 @@
 package uringbackend
 
 import "context"
+import "golang.org/x/sys/unix"
 
 // CheckForTest verifies the invariants of references, descriptors and ranges.
 func (v *Volume) CheckForTest() error {
@@ -29,4 +30,12 @@ func (v *Volume) LocksForTest() int {
 // LendForTest runs call on a thread of the engine with c put on.
 func (e Engine) LendForTest(ctx context.Context, c *Creds, call func()) error {
 	return e.core.threads.run(ctx, c, call)
+// WithoutOpcodeForTest plays a kernel that lacks the opcode of k.
+func (f Features) WithoutOpcodeForTest(k Kind) Features {
+	for _, o := range opcodeAbilities {
+		if o.op == verbs[k].ring.opcode {
+			*o.of(&f) = Ability{Answer: No, Why: unix.EOPNOTSUPP}
+		}
+	}
+	return f
 }

@@ -217,11 +217,11 @@ func (f Features) Rows() iter.Seq[AbilityRow] {
 }
 
 // Opcode is the ability behind the ring half of a verb; No for a verb without one.
-func (f *Features) Opcode(k Kind) Ability {
+func (f Features) Opcode(k Kind) Ability {
 	if k.RingHalf() {
 		for _, o := range opcodeAbilities {
 			if o.op == verbs[k].ring.opcode {
-				return *o.of(f)
+				return *o.of(&f)
 			}
 		}
 	}

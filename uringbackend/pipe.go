@@ -45,10 +45,9 @@ func (e Engine) Tee(ctx context.Context, from, to int, length int64, flags int, 
 // SpliceAll moves length bytes by reference, one side being a pipe, and goes on after short splices until all are moved
 // or from ends. flags are SPLICE_F_*; unbounded is as for Splice.
 //
-// moved is how many bytes were moved, also with an error. left is how many bytes are in the pipe afterwards (in the
-// source, if both sides are pipes), whoever put them there: a pipe that is used again must be empty, or the next
-// transfer begins with bytes of this one. left is asked for only when it matters, after an error or when less than
-// length was moved; otherwise it is 0 for a pipe as source and moved for one as destination.
+// moved is how many bytes were moved, also with an error. left matters when that is less than length, and is 0
+// otherwise: how many bytes are in the pipe then (in the source, if both sides are pipes), whoever put them there. A pipe
+// that is used again must be empty, or the next transfer begins with bytes of this one.
 func (e Engine) SpliceAll(ctx context.Context, from, to FileRange, length int64, flags int, unbounded bool) (moved, left int64, err error) {
 	for moved < length {
 		n, err := e.Splice(ctx, from.after(moved), to.after(moved), length-moved, flags, unbounded)
@@ -64,10 +63,7 @@ func (e Engine) SpliceAll(ctx context.Context, from, to FileRange, length int64,
 			return moved, left, err
 		}
 	}
-	if to.isPipe() && !from.isPipe() {
-		left = moved
-	}
-	return moved, left, nil
+	return moved, 0, nil
 }
 
 // Pipe is a pair of descriptors of one pipe, borrowed.

@@ -22,8 +22,8 @@ import (
 // Faulty, ops go through Submit when they are handed over; the results are the same.
 //
 // One goroutine uses a Queue, from NewQueue to Close, and is locked to its thread meanwhile. Link, Drain, Timeout, Async
-// and Direct count among all ops handed over together, as in Submit. Unbounded makes no difference on a ring of
-// one's own.
+// and Direct count among all ops handed over together, as in Submit; a chain is of verbs with a ring half and without
+// Creds (EOPNOTSUPP otherwise). What may wait has Unbounded set, as in Submit.
 type Queue struct {
 	own *ownQueue // nil: through Submit
 	via *viaQueue
@@ -63,7 +63,7 @@ func (e Engine) NewQueue(cfg QueueConfig) (*Queue, error) {
 		return nil, fmt.Errorf("queue of %d entries: not a power of two up to %d", cfg.Entries, maxQueueEntries)
 	}
 	r, ok := e.Submitter.(*ringEngine)
-	if !ok {
+	if !ok || !r.canQueue() {
 		return &Queue{via: newViaQueue(e, cfg)}, nil
 	}
 	if r.pool.isClosed() {
@@ -183,6 +183,16 @@ type ownQueue struct {
 	closed bool
 }
 
+// canQueue says that a ring can carry what waits, and what chains are made of; else an op would hold its Queue's owner.
+func (e *ringEngine) canQueue() bool {
+	for _, k := range []Kind{KindReadAt, KindWriteAt, KindReadvAt, KindWritevAt, KindFsync, KindOpenat2, KindClose} {
+		if !e.onRing[k] {
+			return false
+		}
+	}
+	return true
+}
+
 type heldOp struct {
 	op  Op
 	tag uint64
@@ -282,8 +292,14 @@ func (q *ownQueue) unhold() {
 	}
 }
 
-// direct carries out an op that has no ring half, here and now.
+// direct carries out an op that the ring cannot, here and now. It cannot be part of a chain of the ring's.
 func (q *ownQueue) direct(op Op, tag uint64) {
+	if q.chain || op.Link {
+		q.chain = op.Link
+		q.ready.put(Completion{Tag: tag, Err: unix.EOPNOTSUPP})
+		q.core.stats.inFlight.Add(-1)
+		return
+	}
 	ops := []Op{op}
 	ops[0].Unbounded = false
 	q.engine.Submit(context.Background(), ops, func(_, n int, more bool, err error) {

@@ -231,6 +231,7 @@ func testDetach(t *testing.T, e uringbackend.Engine) {
 		assert.True(t, bytes.Equal(content[:n], drain(t, r, 0)), "the pipe holds what was written after the detach")
 	}
 	require.NoError(t, e.Detach(ctx, fd, 0, 1<<30), "more than one write detaches, and beyond the end")
+	require.NoError(t, e.Detach(ctx, fd, 1<<20, 4096), "all of it beyond the end")
 	st, err := os.Stat(path)
 	require.NoError(t, err)
 	assert.EqualValues(t, size, st.Size())

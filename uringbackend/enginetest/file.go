@@ -129,8 +129,8 @@ func testTransferFlags(t *testing.T, e uringbackend.Engine) {
 	r, w := pipe(t)
 	bufs := func() [][]byte { return [][]byte{make([]byte, 100), make([]byte, 50)} }
 	for _, flags := range []int{
-		0, unix.RWF_NOWAIT, unix.RWF_DSYNC, unix.RWF_SYNC, unix.RWF_HIPRI, unix.RWF_APPEND, unix.RWF_DONTCACHE,
-		unix.RWF_NOWAIT | unix.RWF_DSYNC, unix.RWF_APPEND | unix.RWF_NOAPPEND, 1 << 30,
+		0, unix.RWF_NOWAIT, unix.RWF_DSYNC, unix.RWF_SYNC, unix.RWF_HIPRI, unix.RWF_APPEND,
+		unix.RWF_APPEND | unix.RWF_NOAPPEND, 1 << 30, unix.RWF_DONTCACHE,
 	} {
 		for _, c := range []struct {
 			name        string
