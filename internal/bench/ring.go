@@ -46,7 +46,7 @@ var hotRead64 = bench{
 }
 
 const (
-	hotReads  = 50_000  // reads a sample, by one goroutine
+	hotReads  = 200_000 // in a sample of a second, by one goroutine; sixteen times fewer by each of many
 	hotBytes  = 1 << 20 // of the file that is read
 	blockSize = 4096    // of every load here
 )
@@ -71,7 +71,10 @@ func runHotRead(ctx context.Context, o Options, cfg uringbackend.Config, gorouti
 		return nil, err
 	}
 	defer func() { _ = engine.Close() }() // nothing is in flight any more
-	fd, reads := int(f.Fd()), hotReads/max(1, goroutines/8)
+	fd, reads := int(f.Fd()), max(1, int(hotReads*o.Sample.Seconds()))
+	if goroutines > 1 {
+		reads = max(1, reads/16)
+	}
 	timed := func(read func(b []byte, off int64) (int, error)) side {
 		return func(context.Context) (sample, error) {
 			start := time.Now()
