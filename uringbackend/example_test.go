@@ -150,7 +150,7 @@ func ExampleParseFaults() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	faulty := engine.Wrap(func(s uringbackend.Submitter) uringbackend.Submitter { return uringbackend.Faulty(s, plan) })
+	faulty := uringbackend.Faulty(engine, plan)
 
 	var st unix.Statx_t
 	fmt.Println(faulty.Statx(ctx, dir, "greeting", 0, unix.STATX_SIZE, &st))
