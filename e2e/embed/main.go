@@ -168,7 +168,8 @@ func queue(ctx context.Context, out io.Writer, engine uringbackend.Engine, root 
 			}
 		}
 	}
-	if err = errors.Join(err, q.Close(), f.Close(ctx)); err != nil {
+	q.Close()
+	if err = errors.Join(err, f.Close(ctx)); err != nil {
 		return fmt.Errorf("queue: %w", err)
 	}
 	fmt.Fprintf(out, "queue of %d: %d of %d blocks right\n", depth, right, blocks)

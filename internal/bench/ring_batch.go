@@ -27,7 +27,7 @@ var openClose = bench{
 // statxBatch is reported without a goal: a statx of the ring always goes to a worker thread.
 var statxBatch = bench{
 	name:    "ring/statx-batch",
-	about:   "statx of 10,000 files in batches over system calls in one goroutine",
+	about:   "statx of 10,000 files in batches by the ring (the policy is a call each) over system calls in one goroutine",
 	metrics: []metric{{name: "ops", unit: "/s", better: More}},
 	run:     runStatx,
 }
@@ -64,9 +64,9 @@ func manyNames(s *scratch) (dir *os.File, names []string, err error) {
 	return dir, names, err
 }
 
-// onMany runs a comparison over the files of one directory on ext4, with the engine as shipped. ours and theirs handle
-// every name once.
-func onMany(ctx context.Context, o Options, pair func(a, b side) ([]Line, error),
+// onMany runs a comparison over the files of one directory on ext4, by an engine of that policy. ours and theirs
+// handle every name once.
+func onMany(ctx context.Context, o Options, policy string, pair func(a, b side) ([]Line, error),
 	ours func(engine uringbackend.Engine, dir int, names []string) error, theirs func(dir int, names []string) error,
 ) (_ []Line, err error) {
 	s, err := newScratch(ctx, o, "ext4")
@@ -79,7 +79,7 @@ func onMany(ctx context.Context, o Options, pair func(a, b side) ([]Line, error)
 		return nil, err
 	}
 	defer dir.Close()
-	engine, err := openEngine("auto", s.dir, uringbackend.Config{Entries: batchSize})
+	engine, err := openEngine("auto", s.dir, uringbackend.Config{Entries: batchSize, Policy: policy})
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func onMany(ctx context.Context, o Options, pair func(a, b side) ([]Line, error)
 func runOpenClose(ctx context.Context, o Options, pair func(a, b side) ([]Line, error)) ([]Line, error) {
 	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH}
 	opens, closes := make([]uringbackend.Op, batchSize), make([]uringbackend.Op, batchSize)
-	return onMany(ctx, o, pair, func(engine uringbackend.Engine, dir int, names []string) error {
+	return onMany(ctx, o, "auto", pair, func(engine uringbackend.Engine, dir int, names []string) error {
 		var failed error
 		for len(names) > 0 {
 			n := min(batchSize, len(names))
@@ -147,7 +147,7 @@ func runOpenClose(ctx context.Context, o Options, pair func(a, b side) ([]Line, 
 
 func runStatx(ctx context.Context, o Options, pair func(a, b side) ([]Line, error)) ([]Line, error) {
 	ops, stats := make([]uringbackend.Op, batchSize), make([]unix.Statx_t, batchSize)
-	return onMany(ctx, o, pair, func(engine uringbackend.Engine, dir int, names []string) error {
+	return onMany(ctx, o, "ring", pair, func(engine uringbackend.Engine, dir int, names []string) error {
 		var failed error
 		for len(names) > 0 {
 			n := min(batchSize, len(names))

@@ -13,7 +13,7 @@ import (
 // queueLoad is one goroutine that keeps depth reads in flight by a Queue of the engine: each that completes is followed
 // by another into the same buffer.
 func queueLoad(o Options, engine uringbackend.Engine, fd, depth int) side {
-	return func(ctx context.Context) (_ sample, err error) {
+	return func(ctx context.Context) (sample, error) {
 		blocks, release, err := alignedBlocks(depth)
 		if err != nil {
 			return nil, err
@@ -23,11 +23,7 @@ func queueLoad(o Options, engine uringbackend.Engine, fd, depth int) side {
 		if err != nil {
 			return nil, fmt.Errorf("queue: %w", err)
 		}
-		defer func() {
-			if closed := q.Close(); err == nil {
-				err = closed
-			}
-		}()
+		defer q.Close()
 		offsets := newOffsets(0)
 		prepare := func(i uint64) error {
 			op := uringbackend.Op{Kind: uringbackend.KindReadAt, FD: fd, Buf: blocks[i], Offset: offsets.next()}
