@@ -216,8 +216,11 @@ func pair(ctx context.Context, o Options, b bench, left, right side) ([]Line, er
 	for _, m := range b.metrics {
 		var ratios, xs, ys []float64
 		for i := range as {
-			xs, ys = append(xs, as[i][m.name]), append(ys, bs[i][m.name])
-			ratios = append(ratios, as[i][m.name]/bs[i][m.name])
+			x, y := as[i][m.name], bs[i][m.name]
+			if x <= 0 || y <= 0 {
+				return nil, fmt.Errorf("%s: pair %d measured %g and %g %s: too short to tell", m.name, i+1, x, y, m.unit)
+			}
+			xs, ys, ratios = append(xs, x), append(ys, y), append(ratios, x/y)
 		}
 		lines = append(lines, Line{
 			Name: b.name, Metric: m.name, Unit: m.unit, A: median(xs), B: median(ys), Ratio: median(ratios),
