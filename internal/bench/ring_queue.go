@@ -13,7 +13,7 @@ import (
 // queueLoad is one goroutine that keeps depth reads in flight by a Queue of the engine: each that completes is followed
 // by another into the same buffer.
 func queueLoad(o Options, engine uringbackend.Engine, fd, depth int) side {
-	return func(ctx context.Context) (sample, error) {
+	return func(context.Context) (sample, error) {
 		blocks, release, err := alignedBlocks(depth)
 		if err != nil {
 			return nil, err
@@ -42,7 +42,8 @@ func queueLoad(o Options, engine uringbackend.Engine, fd, depth int) side {
 				inFlight++
 			}
 			for more := true; inFlight > 0; {
-				if _, err := q.Wait(ctx, 1); err != nil {
+				// Nothing to cancel: a sample ends by itself, as the peers' do.
+				if _, err := q.Wait(context.Background(), 1); err != nil {
 					return reads, fmt.Errorf("wait: %w", err)
 				}
 				more = more && time.Now().Before(end)
