@@ -39,8 +39,8 @@ fuzz: ## every fuzz target for T each (make fuzz T=30s)
 			echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(T) -fuzzminimizetime 1x $$pkg; \
 		done; done
 
-bench: build ## paired benchmarks against peers (ROUNDS=5)
-	bin/uringfs bench --rounds $(ROUNDS)
+bench: build ## paired benchmarks against peers (ROUNDS=5, GO_LIB=program for ring/vs-go-lib)
+	bin/uringfs bench --rounds $(ROUNDS) $(if $(GO_LIB),--go-lib $(GO_LIB))
 
 fresh: ## both README commands in a clean Debian root (mmdebstrap)
 	tools/fresh

@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"internal/racelab":        {"internal/ctl", "internal/fscc", "internal/passwd", "internal/seed", "internal/smb2", "internal/smbclient", "internal/supervise"},
 	"internal/bench":          {"internal/ctl", "internal/passwd", "internal/supervise", "uringbackend"},
 	"e2e":                     {},
+	"e2e/embed":               {"uringbackend"},
 }
 
 // foreign says which packages may import a module from outside in product code. What is not listed is for tests only.

@@ -5,6 +5,7 @@ package main
 import (
 	"errors"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -45,5 +46,7 @@ func benchCommand() *cobra.Command {
 	f.IntVar(&o.Rounds, "rounds", bench.MinRounds, "interleaved pairs, at least 5")
 	f.StringVar(&o.Engine, "engine", "auto", "engine of the servers: auto, ring or syscall")
 	f.StringVar(&o.Dir, "dir", "", "where scratch files go; default: the temporary directory")
+	f.DurationVar(&o.Sample, "sample", time.Second, "how long one side of a pair runs, where its work has no end of its own")
+	f.StringVar(&o.GoLib, "go-lib", "", "program that is the peer of ring/vs-go-lib")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"runtime"
 	"slices"
@@ -30,7 +31,8 @@ const (
 )
 
 // Line is one result, in the form of `bench --json`. Ratio is the median over the pairs of A/B, Low and High the smallest
-// and largest pair; A and B are medians of the absolute figures in Unit.
+// and largest pair; A and B are medians of the absolute figures in Unit. A Goal of 0 is none: the line is reported and
+// judged by nobody.
 type Line struct {
 	Name      string            `json:"name"`
 	Metric    string            `json:"metric"` // throughput, latency, ops, cpu_s_per_gib, rss_mib
@@ -47,19 +49,45 @@ type Line struct {
 	Cache     string            `json:"cache"`
 	PlanShare *float64          `json:"plan_share"` // part of the bytes that the named path served
 	Kernel    string            `json:"kernel"`
-	Peers     map[string]string `json:"peers,omitempty"` // version and configuration of what B is
+	Peers     map[string]string `json:"peers,omitempty"` // version and configuration of what B is, and of what both stand on
 	Error     string            `json:"error"`
 }
 
-// Met says whether the line's goal is reached.
+// Met says whether the line was measured and its goal, if it has one, is reached.
 func (l Line) Met() bool {
-	if l.Error != "" {
+	switch {
+	case l.Error != "":
 		return false
-	}
-	if l.Better == Less {
+	case l.Goal == 0:
+		return true
+	case l.Better == Less:
 		return l.Ratio <= l.Goal
+	default:
+		return l.Ratio >= l.Goal
 	}
-	return l.Ratio >= l.Goal
+}
+
+// verdict is the end of the line in the table.
+func (l Line) verdict() string {
+	switch {
+	case l.Goal == 0:
+		return "reported"
+	case l.Met():
+		return goal(l.Better, l.Goal) + " met"
+	default:
+		return goal(l.Better, l.Goal) + " MISSED"
+	}
+}
+
+func goal(b Better, v float64) string {
+	switch {
+	case v == 0:
+		return "no goal, reported"
+	case b == Less:
+		return fmt.Sprintf("<= %g", v)
+	default:
+		return fmt.Sprintf(">= %g", v)
+	}
 }
 
 // ErrPrerequisite is wrapped when a peer or tool is missing.
@@ -67,14 +95,16 @@ var ErrPrerequisite = errors.New("prerequisite missing")
 
 // Options of a run.
 type Options struct {
-	Only       string    // a glob on names; empty: all
-	Rounds     int       // interleaved pairs; at least MinRounds
-	JSON       bool      // lines on Out instead of a table
-	Out        io.Writer // results
-	Progress   io.Writer // what is going on; may be nil
-	Executable string    // the uringfs binary that serves
-	Engine     string    // engine of the servers: auto, ring, syscall
-	Dir        string    // where scratch files go; empty: the temporary directory
+	Only       string        // a glob on names; empty: all
+	Rounds     int           // interleaved pairs; at least MinRounds
+	JSON       bool          // lines on Out instead of a table
+	Out        io.Writer     // results
+	Progress   io.Writer     // what is going on; may be nil
+	Executable string        // the uringfs binary that serves
+	Engine     string        // engine of the servers: auto, ring, syscall
+	Dir        string        // where scratch files go; empty: the temporary directory
+	Sample     time.Duration // how long one side of a pair runs where the load has no end of its own; 0: 1 s
+	GoLib      string        // the program that is the peer of ring/vs-go-lib; doc.go says how it is called
 }
 
 // sample is what one side measured in one round, by metric.
@@ -99,18 +129,17 @@ type metric struct {
 type side func(ctx context.Context) (sample, error)
 
 // benches is the suite, in the order it runs.
-var benches = [...]bench{hotRead, copyVersusSmbd}
+var benches = [...]bench{
+	hotRead, hotReadRing, hotRead64, directRead, openClose, statxBatch, writeFsync,
+	versusFio(1), versusFio(32), versusFio(128), versusGoLib, copyVersusSmbd,
+}
 
 // List writes names and what they compare.
 func List(w io.Writer) {
 	for _, b := range benches {
 		fmt.Fprintf(w, "%-24s %s\n", b.name, b.about)
 		for _, m := range b.metrics {
-			sign := ">="
-			if m.better == Less {
-				sign = "<="
-			}
-			fmt.Fprintf(w, "%-24s   %s %s %g\n", "", m.name, sign, m.goal)
+			fmt.Fprintf(w, "%-24s   %s %s\n", "", m.name, goal(m.better, m.goal))
 		}
 	}
 }
@@ -119,6 +148,7 @@ func List(w io.Writer) {
 // install, after all other lines were written.
 func Run(ctx context.Context, o Options) (met bool, err error) {
 	o.Rounds = max(o.Rounds, MinRounds)
+	o.Sample = cmp.Or(o.Sample, time.Second)
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
@@ -149,10 +179,13 @@ func Run(ctx context.Context, o Options) (met bool, err error) {
 				lines = append(lines, Line{Name: b.name, Metric: m.name, Goal: m.goal, Better: m.better, Unit: m.unit, Error: err.Error()})
 			}
 		}
-		for _, l := range lines {
+		for i, l := range lines {
 			l.Kernel = kernel()
 			met = met && l.Met()
 			write(o, l)
+			if i == len(lines)-1 && !o.JSON {
+				writePeers(o.Out, l.Peers) // the same for all lines of a comparison
+			}
 		}
 	}
 	if selected == 0 {
@@ -183,8 +216,11 @@ func pair(ctx context.Context, o Options, b bench, left, right side) ([]Line, er
 	for _, m := range b.metrics {
 		var ratios, xs, ys []float64
 		for i := range as {
-			xs, ys = append(xs, as[i][m.name]), append(ys, bs[i][m.name])
-			ratios = append(ratios, as[i][m.name]/bs[i][m.name])
+			x, y := as[i][m.name], bs[i][m.name]
+			if x <= 0 || y <= 0 {
+				return nil, fmt.Errorf("%s: pair %d measured %g and %g %s: too short to tell", m.name, i+1, x, y, m.unit)
+			}
+			xs, ys, ratios = append(xs, x), append(ys, y), append(ratios, x/y)
 		}
 		lines = append(lines, Line{
 			Name: b.name, Metric: m.name, Unit: m.unit, A: median(xs), B: median(ys), Ratio: median(ratios),
@@ -211,18 +247,22 @@ func write(o Options, l Line) {
 		fmt.Fprintf(o.Out, "%-22s %-14s not measured: %s\n", l.Name, l.Metric, l.Error)
 		return
 	}
-	verdict, sign := "met", ">="
-	if l.Better == Less {
-		sign = "<="
+	fmt.Fprintf(o.Out, "%-22s %-14s %12s %12s %8.2f %6.2f..%-7.2f  %s\n",
+		l.Name, l.Metric, figure(l.A, l.Unit), figure(l.B, l.Unit), l.Ratio, l.Low, l.High, l.verdict())
+}
+
+func writePeers(w io.Writer, peers map[string]string) {
+	for _, name := range slices.Sorted(maps.Keys(peers)) {
+		fmt.Fprintf(w, "%-22s   %s: %s\n", "", name, peers[name])
 	}
-	if !l.Met() {
-		verdict = "MISSED"
+}
+
+// figure is v with three digits, thousands as k.
+func figure(v float64, unit string) string {
+	if v >= 10_000 {
+		return fmt.Sprintf("%.3gk %s", v/1000, unit)
 	}
-	fmt.Fprintf(o.Out, "%-22s %-14s %9.3g %-2s %9.3g %-2s %8.2f %6.2f..%-7.2f  %s %g %s\n",
-		l.Name, l.Metric, l.A, l.Unit, l.B, l.Unit, l.Ratio, l.Low, l.High, sign, l.Goal, verdict)
-	for name, what := range l.Peers {
-		fmt.Fprintf(o.Out, "%-22s   %s: %s\n", "", name, what)
-	}
+	return fmt.Sprintf("%.4g %s", v, unit)
 }
 
 func kernel() string {

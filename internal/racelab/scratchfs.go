@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +25,9 @@ const sharedMemory = "/dev/shm"
 // imageSize is the size in bytes of a scratch file system's sparse image. xfs wants
 // 300 MiB at least.
 const imageSize = 512 << 20
+
+// tmpfsSize is the most bytes that a tmpfs of the run's own holds.
+const tmpfsSize = 1 << 30
 
 // scratch is the run's directory: one file system in which the backing directories
 // lie, and beside it the mount points. Close removes all of it.
@@ -76,13 +78,17 @@ func newScratch(ctx context.Context, parent string, fs FS) (_ *scratch, err erro
 		return s, nil
 	case os.Geteuid() != 0:
 		return nil, missing("a scratch file system of kind %s needs root: %s is %s", fs, s.fsDir, here)
-	case fs == FSTmpfs:
-		err = mountScratch("tmpfs", s.fsDir, "tmpfs", "size=1g")
-	default:
-		err = s.mountImage(ctx)
+	}
+	size := int64(imageSize)
+	if fs == FSTmpfs {
+		size = tmpfsSize
+	}
+	_, err = supervise.MountScratch(ctx, supervise.ScratchFS{Kind: string(fs), Image: filepath.Join(s.dir, "image"), Size: size}, s.fsDir)
+	if errors.Is(err, supervise.ErrLacking) {
+		return nil, missing("scratch file system: %w", err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("scratch file system: %w", err)
 	}
 	s.mounted = true
 	return s, nil
@@ -94,92 +100,6 @@ func defaultFS() FS {
 		return FSExt4
 	}
 	return FSTmpfs
-}
-
-// mountImage makes a sparse image, a file system in it and mounts it behind a loop
-// device that the kernel frees with the last user.
-func (s *scratch) mountImage(ctx context.Context) error {
-	var args []string
-	switch s.fs {
-	case FSExt4:
-		// Small images get 1 KiB blocks unless told; large folios need whole pages.
-		args = []string{"mkfs.ext4", "-q", "-F", "-b", "4096"}
-	case FSXFS:
-		args = []string{"mkfs.xfs", "-q", "-f"}
-	case FSBtrfs:
-		args = []string{"mkfs.btrfs", "-q", "-f"}
-	default:
-		return missing("no way to make a scratch file system of kind %q", s.fs)
-	}
-	tool, err := exec.LookPath(args[0])
-	if err != nil {
-		if tool, err = exec.LookPath("/usr/sbin/" + args[0]); err != nil {
-			return missing("%s is not installed", args[0])
-		}
-	}
-	image := filepath.Join(s.dir, "image")
-	f, err := os.OpenFile(image, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return fmt.Errorf("scratch image: %w", err)
-	}
-	defer f.Close()
-	if err := f.Truncate(imageSize); err != nil {
-		return fmt.Errorf("scratch image: %w", err)
-	}
-	if out, err := exec.CommandContext(ctx, tool, append(args[1:], image)...).CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w: %s", args[0], err, strings.TrimSpace(string(out)))
-	}
-	dev, err := attachLoop(f)
-	if err != nil {
-		return err
-	}
-	// Ours until the mount holds the device; LO_FLAGS_AUTOCLEAR frees it afterwards.
-	defer dev.Close()
-	return mountScratch(dev.Name(), s.fsDir, string(s.fs), "")
-}
-
-func mountScratch(source, dir, kind, data string) error {
-	if err := unix.Mount(source, dir, kind, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOATIME, data); err != nil {
-		if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENODEV) {
-			return missing("mount %s: %w", kind, err)
-		}
-		return fmt.Errorf("mount %s: %w", kind, err)
-	}
-	if err := os.Chmod(dir, 0o777); err != nil { // #nosec G302 -- the run's own, deleted with it
-		return errors.Join(fmt.Errorf("scratch: %w", err), unix.Unmount(dir, unix.MNT_DETACH))
-	}
-	return nil
-}
-
-// attachLoop puts image behind a free loop device, loop(4), and returns it open.
-func attachLoop(image *os.File) (*os.File, error) {
-	control, err := os.OpenFile("/dev/loop-control", os.O_RDWR, 0)
-	if err != nil {
-		return nil, missing("loop devices: %w", err)
-	}
-	defer control.Close()
-	// Others take loop devices too: the free one may be gone when it is configured.
-	for range 64 {
-		n, err := unix.IoctlRetInt(int(control.Fd()), unix.LOOP_CTL_GET_FREE)
-		if err != nil {
-			return nil, missing("a free loop device: %w", err)
-		}
-		dev, err := os.OpenFile(fmt.Sprintf("/dev/loop%d", n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, missing("loop device: %w", err)
-		}
-		config := unix.LoopConfig{Fd: uint32(image.Fd())} // #nosec G115 -- a descriptor
-		config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR
-		err = unix.IoctlLoopConfigure(int(dev.Fd()), &config)
-		if err == nil {
-			return dev, nil
-		}
-		dev.Close()
-		if !errors.Is(err, unix.EBUSY) {
-			return nil, fmt.Errorf("loop device: %w", err)
-		}
-	}
-	return nil, missing("a free loop device: all are taken")
 }
 
 // mkdir makes a directory beside the file system, for a mount point and the like.
@@ -195,7 +115,7 @@ func (s *scratch) mkdir(name string) (string, error) {
 func (s *scratch) Close() error {
 	var errs []error
 	if s.mounted {
-		if err := unmountScratch(s.fsDir); err != nil {
+		if err := supervise.UnmountScratch(s.fsDir); err != nil {
 			errs = append(errs, err)
 		} else {
 			s.mounted = false
@@ -208,19 +128,6 @@ func (s *scratch) Close() error {
 		errs = append(errs, s.lock.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// unmountScratch detaches dir. A killed child may hold it for another moment, and
-// nothing else ever does, so it is detached and freed with the last user.
-func unmountScratch(dir string) error {
-	err := unix.Unmount(dir, 0)
-	if errors.Is(err, unix.EBUSY) {
-		err = unix.Unmount(dir, unix.MNT_DETACH)
-	}
-	if err != nil {
-		return fmt.Errorf("unmount %s: %w", dir, err)
-	}
-	return nil
 }
 
 // lockName is the file in a run's directory that a living run holds locked. It
@@ -287,7 +194,7 @@ func clearMounts(dir string) error {
 		if m.IsFUSE() {
 			err = supervise.Clear(m.Point)
 		} else {
-			err = unmountScratch(m.Point)
+			err = supervise.UnmountScratch(m.Point)
 		}
 		if err != nil {
 			return err
