@@ -60,10 +60,11 @@ type core struct {
 	threads threads
 
 	// Atomic.
-	stats stats
-	fds   fdTable
-	calls sync.Pool
-	rings atomic.Int64 // made so far
+	stats  stats
+	fds    fdTable
+	arenas arenas
+	calls  sync.Pool
+	rings  atomic.Int64 // made so far
 }
 
 // Config bounds an engine. The zero value means the defaults.

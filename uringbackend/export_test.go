@@ -30,6 +30,8 @@ func (v *Volume) LocksForTest() int {
 // LendForTest runs call on a thread of the engine with c put on.
 func (e Engine) LendForTest(ctx context.Context, c *Creds, call func()) error {
 	return e.core.threads.run(ctx, c, call)
+}
+
 // WithoutOpcodeForTest plays a kernel that lacks the opcode of k.
 func (f Features) WithoutOpcodeForTest(k Kind) Features {
 	for _, o := range opcodeAbilities {

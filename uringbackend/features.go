@@ -54,6 +54,7 @@ type Features struct {
 
 	// The opcodes that a verb or an engine uses.
 	OpRead, OpWrite, OpReadv, OpWritev, OpReadFixed, OpWriteFixed Ability
+	OpReadvFixed, OpWritevFixed                                   Ability
 	OpFsync, OpSyncFileRange, OpFallocate, OpFtruncate            Ability
 	OpFadvise, OpMadvise                                          Ability
 	OpOpenat2, OpClose, OpStatx                                   Ability
@@ -115,7 +116,7 @@ var abilities = [...]abilityInfo{
 	{"io_uring.registered_ring", func(f *Features) *Ability { return &f.RegisteredRing }, "5.18", "queues, ring loop", "the ring's descriptor"},
 	{"io_uring.sqpoll", func(f *Features) *Ability { return &f.SQPoll }, "5.11", "queues that ask for it", "io_uring_enter per submission"},
 	{"io_uring.buffers_sparse", func(f *Features) *Ability { return &f.BuffersSparse }, "5.19", "registered buffers", "plain buffers"},
-	{"io_uring.clone_buffers", func(f *Features) *Ability { return &f.CloneBuffers }, "6.12", "registered buffers of many rings", "one registration per ring"},
+	{"io_uring.clone_buffers", func(f *Features) *Ability { return &f.CloneBuffers }, "6.13", "registered buffers of many rings", "one registration per ring"},
 	{"io_uring.files_sparse", func(f *Features) *Ability { return &f.FilesSparse }, "5.19", "direct descriptors", "descriptors"},
 	{"io_uring.personality", func(f *Features) *Ability { return &f.Personality }, "5.6", "ops as a user", "credential threads"},
 	{"io_uring.pbuf_ring", func(f *Features) *Ability { return &f.PbufRing }, "5.19", "multishot receive", "a buffer per receive"},
@@ -150,6 +151,8 @@ var opcodeAbilities = [...]opcodeInfo{
 	{uring.OpWritev, abilityInfo{"writev", func(f *Features) *Ability { return &f.OpWritev }, "5.1", "writev_at", "pwritev2"}},
 	{uring.OpReadFixed, abilityInfo{"read_fixed", func(f *Features) *Ability { return &f.OpReadFixed }, "5.1", "reads into registered buffers", "read_at"}},
 	{uring.OpWriteFixed, abilityInfo{"write_fixed", func(f *Features) *Ability { return &f.OpWriteFixed }, "5.1", "writes from registered buffers", "write_at"}},
+	{uring.OpReadvFixed, abilityInfo{"readv_fixed", func(f *Features) *Ability { return &f.OpReadvFixed }, "6.15", "reads into parts of registered buffers", "readv_at"}},
+	{uring.OpWritevFixed, abilityInfo{"writev_fixed", func(f *Features) *Ability { return &f.OpWritevFixed }, "6.15", "writes from parts of registered buffers", "writev_at"}},
 	{uring.OpFsync, abilityInfo{"fsync", func(f *Features) *Ability { return &f.OpFsync }, "5.1", "fsync", "fsync"}},
 	{uring.OpSyncFileRange, abilityInfo{"sync_file_range", func(f *Features) *Ability { return &f.OpSyncFileRange }, "5.2", "sync_file_range", "sync_file_range"}},
 	{uring.OpFallocate, abilityInfo{"fallocate", func(f *Features) *Ability { return &f.OpFallocate }, "5.6", "fallocate", "fallocate"}},

@@ -38,6 +38,11 @@ type Op struct {
 	Lock      *unix.Flock_t
 	Handle    *unix.FileHandle
 	Cachestat *unix.Cachestat_t
+	// Fixed, for reads and writes at an offset, says that Buf or all of Bufs lie in this arena (EINVAL if not), so
+	// that a ring can use its registered pages. It changes no result; it pays for large direct I/O, not for cached.
+	Fixed *Arena
+	// Provided, for multishot receives, is where the data goes. The engine uses it until the op's last report.
+	Provided *BufRing
 	// Creds, for verbs that resolve a path or act on an inode, are whose credentials the kernel sees; nil: the
 	// process's own. The umask is 0 for such an op, also where the zero Creds stand for the process's. KindClose
 	// does not look at it.
@@ -86,4 +91,9 @@ func (op *Op) full(n int) bool {
 }
 
 // arrive tells the buffer ring of a multishot receive that n bytes have come; flags are those of the completion.
-func (op *Op) arrive(uint32, int) {}
+func (op *Op) arrive(flags uint32, n int) error {
+	if op.Provided == nil {
+		return nil
+	}
+	return op.Provided.arrive(flags, n)
+}

@@ -135,10 +135,6 @@ type (
 		offset, _ uint32
 		data      uint64
 	}
-	cloneBuffers struct {
-		source, flags, sourceOff, off, nr uint32
-		_                                 [3]uint32
-	}
 	bufRing struct {
 		addr         uint64
 		entries      uint32
@@ -158,12 +154,7 @@ func probeRegister(f *Features, r *uring.Ring) {
 	sparse := rsrcRegister{nr: 1, flags: rsrcSparse}
 	f.BuffersSparse.settle(register(uring.RegisterBuffers2, unsafe.Pointer(&sparse), uint32(unsafe.Sizeof(sparse))))
 	f.FilesSparse.settle(register(uring.RegisterFiles2, unsafe.Pointer(&sparse), uint32(unsafe.Sizeof(sparse))))
-	other, err := uring.New(2, 0, uring.SetupClamp)
-	if err == nil {
-		_, err = uring.Register(other.FD(), uring.RegisterCloneBuffers, unsafe.Pointer(&cloneBuffers{source: uint32(r.FD())}), 1)
-		_ = other.Close()
-	}
-	f.CloneBuffers.settle(err)
+	f.CloneBuffers.settle(probeClone(r))
 
 	id, err := uring.Register(r.FD(), uring.RegisterPersonality, nil, 0)
 	if err == nil {

@@ -34,6 +34,7 @@ type requests struct {
 	tries   int     // enters that found no memory, in a row
 	missed  int     // rounds in which a cancellation found no op, in a row
 	places  places  // files in the ring's own table
+	buffers bufferTable
 }
 
 // begin takes a slot for op and builds its record; push hands it over. After an error the slot is to be reported, or
@@ -64,13 +65,19 @@ func (q *requests) beginIn(s *slot, op *Op, index int, done doneFunc) error {
 
 // prepare builds the record of the op for the slot's generation.
 func (q *requests) prepare(s *slot) error {
+	if err := checkFixed(s.op, &q.core.stats); err != nil {
+		return err
+	}
 	if err := s.prepare(); err != nil {
 		return err
 	}
 	if s.op.direct() {
 		s.how.Flags &^= unix.O_CLOEXEC // io_uring refuses it for a file that is no descriptor
-		return q.places.apply(q.r, s.op, &s.sqe)
+		if err := q.places.apply(q.r, s.op, &s.sqe); err != nil {
+			return err
+		}
 	}
+	q.buffers.fix(q.r, s.op, &s.sqe)
 	return nil
 }
 
@@ -185,18 +192,25 @@ func (q *requests) complete(c uring.CQE) {
 	case c.Flags&uring.CQEMore != 0:
 		s.more++
 		if c.Flags&uring.CQEBuffer != 0 {
-			s.op.arrive(c.Flags, n)
+			q.arrive(s, c.Flags, n)
 		}
 		s.done(s.index, n, true, err)
 		return
 	case c.Flags&uring.CQEBuffer != 0:
-		s.op.arrive(c.Flags, n)
+		q.arrive(s, c.Flags, n)
 	}
 	if s.timer {
 		s.held, s.n, s.err = true, n, err
 		return
 	}
 	q.finish(s, n, err)
+}
+
+// arrive notes what a receive put into provided buffers.
+func (q *requests) arrive(s *slot, flags uint32, n int) {
+	if err := s.op.arrive(flags, n); err != nil {
+		q.core.stats.bug(q.core.strict, "provided buffers: %v", err)
+	}
 }
 
 // finish ends an op whose completions are all there: it reports it, or submits it again if it did not run.
@@ -331,6 +345,7 @@ func (q *requests) close() {
 	if !q.over() {
 		panic("uringbackend: ring closed with ops in flight")
 	}
+	q.buffers.close()
 	_ = q.r.Close() // nothing in flight, nothing to lose
 	q.core.stats.rings.Add(-1)
 }

@@ -108,7 +108,7 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 		return roadCall, end
 	case waits:
 		return roadLoop, end
-	case impersonates || end > at+1 || op.Timeout > 0 || op.direct():
+	case impersonates || end > at+1 || op.Timeout > 0 || op.direct() || op.Fixed != nil:
 		return roadPool, end
 	}
 	switch e.core.roads[op.Kind] {

@@ -21,6 +21,9 @@ type Health struct {
 	Overflows   uint64 // times the kernel's completion queue overflowed: detector, nothing is lost
 	Resubmitted uint64 // ops submitted again because their submitting thread had exited, or a signal came first
 	OpenFDs     int64  // descriptors held by Own and not yet closed or disowned
+	Buffers     int64  // of arenas, handed out and not yet released
+	// Unregistered says why ops on an arena were last carried out without registered memory; empty if none were.
+	Unregistered string
 	// Personalities is how often credentials were registered with a ring. Much more than there are users: rings
 	// remember too few (Config.Personalities).
 	Personalities uint64
@@ -42,6 +45,7 @@ type stats struct {
 	waiting       atomic.Int64 // ops with Unbounded set, of inFlight
 	personalities atomic.Uint64
 	shrunk        atomic.Pointer[string]
+	unregistered  atomic.Pointer[string]
 }
 
 // shrink notes why the engine is smaller than it was asked to be.
@@ -49,7 +53,8 @@ func (s *stats) shrink(why string) { s.shrunk.Store(&why) }
 
 type verbCount struct {
 	ring, syscall, fallback, bytes atomic.Uint64
-	_                              [32]byte
+	fixed, unfixed                 atomic.Uint64 // ops on an arena: on registered memory, and without
+	_                              [16]byte
 }
 
 // moved counts the data of one report of an op, and returns it.
@@ -82,11 +87,26 @@ func (e Engine) Counts() map[string]Count {
 }
 
 // Fallbacks returns, by verb name, how many ops the ring engine carried out by a syscall although the verb has
-// a ring half, because the kernel lacks the opcode. Verbs whose only half is the syscall are no fallbacks.
+// a ring half, because the kernel lacks the opcode. Verbs whose only half is the syscall are no fallbacks. Under
+// the name followed by " fixed" are ops with Op.Fixed that went without registered memory.
 func (e Engine) Fallbacks() map[string]uint64 {
 	m := make(map[string]uint64)
 	for k := Kind(1); k < kinds; k++ {
 		if n := e.core.stats.verbs[k].fallback.Load(); n > 0 {
+			m[k.String()] = n
+		}
+		if n := e.core.stats.verbs[k].unfixed.Load(); n > 0 {
+			m[k.String()+" fixed"] = n
+		}
+	}
+	return m
+}
+
+// Fixed returns, by verb name, how many ops went by registered memory.
+func (e Engine) Fixed() map[string]uint64 {
+	m := make(map[string]uint64)
+	for k := Kind(1); k < kinds; k++ {
+		if n := e.core.stats.verbs[k].fixed.Load(); n > 0 {
 			m[k.String()] = n
 		}
 	}
@@ -111,12 +131,16 @@ func (e Engine) Health() Health {
 		InFlight: s.inFlight.Load(), Rings: s.rings.Load(), Stale: s.stale.Load(), Overflows: s.overflows.Load(),
 		Resubmitted: s.resubmitted.Load(), OpenFDs: e.core.fds.open.Load(),
 		Personalities: s.personalities.Load(),
+		Buffers:       e.core.arenas.out(),
 	}
 	if p := s.shrunk.Load(); p != nil {
 		h.Shrunk = *p
 	}
 	if p := e.core.threads.alone.Load(); p != nil {
 		h.Umask = *p
+	}
+	if p := s.unregistered.Load(); p != nil {
+		h.Unregistered = *p
 	}
 	return h
 }

@@ -129,6 +129,9 @@ func (s *syscalls) direct(op *Op) (int, error) {
 		}
 		return op.table.run(op, s.direct)
 	}
+	if err := checkFixed(op, s.stats); err != nil {
+		return 0, err
+	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
 	began := s.core.clock()
 	var n int
@@ -155,6 +158,10 @@ func (s *syscalls) Close() error {
 // startWait runs one op that may wait without bound, without a goroutine for what can be polled for. What cannot be
 // polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
 func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err error)) {
+	if err := checkFixed(op, s.stats); err != nil {
+		done(0, err)
+		return
+	}
 	w := s.plan(op)
 	if w == nil || s.core.threads.needed(op) {
 		if ctx.Err() != nil {

@@ -27,7 +27,10 @@ type Case struct {
 // All lists the suite in the order of its files.
 func All() []Case {
 	var all []Case
-	for _, part := range [][]Case{fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, lifeCases, queueCases, credsCases} {
+	for _, part := range [][]Case{
+		fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, bufferCases, lifeCases,
+		queueCases, credsCases,
+	} {
 		all = append(all, part...)
 	}
 	return all
@@ -80,6 +83,7 @@ func healthy(t *testing.T, e uringbackend.Engine) {
 	assert.Zero(t, h.Rings, "rings after Close")
 	assert.Zero(t, h.Stale, "completions that belong to no op")
 	assert.Zero(t, h.Overflows, "completion queue overflowed")
+	assert.Zero(t, h.Buffers, "buffers not released")
 	assert.Empty(t, e.Leaks(), "descriptors still owned")
 }
 

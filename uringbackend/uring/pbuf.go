@@ -92,6 +92,14 @@ func (p *PbufRing) Add(addr unsafe.Pointer, length uint32, id uint16) {
 	p.tail++
 }
 
+// Length is how many bytes the kernel takes the buffer of Add number i, modulo 65536, to hold: it writes a smaller number
+// when it expects less data than that (io_ring_buffers_peek, io_uring/kbuf.c), and a bundle then goes on in the next buffer
+// after so many. Add sets it anew.
+func (p *PbufRing) Length(i uint16) uint32 {
+	// Pairs with WRITE_ONCE(buf->len) there, which comes before the completion that the caller has seen.
+	return atomic.LoadUint32(&p.bufs[i&p.mask].Len)
+}
+
 // Advance gives the kernel the buffers of all Adds so far.
 func (p *PbufRing) Advance() {
 	// The tail is the upper half, in memory order, of the word that begins with the first place's id; both are written
