@@ -139,7 +139,7 @@ func TestPersonalitiesAreForgotten(t *testing.T) {
 	needRoot(t, "setfsuid(2)")
 	features := Probe("")
 	enginetest.Require(t, features.Personality)
-	e, err := Open("ring", features, Config{Strict: true, Rings: 1, Personalities: 2})
+	e, err := Open("ring", features, Config{Strict: true, Rings: 1, Personalities: 2, Policy: "ring"})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, e.Close()) }()
 	registered := uint64(0)

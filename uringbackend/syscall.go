@@ -163,7 +163,7 @@ func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err e
 		return
 	}
 	w := s.plan(op)
-	if w == nil || s.core.threads.needed(op) {
+	if w == nil {
 		if ctx.Err() != nil {
 			done(0, unix.ECANCELED)
 			return
@@ -173,6 +173,9 @@ func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err e
 		return
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
+	if s.core.threads.needed(op) {
+		w.try = s.tryAs(op, w.try)
+	}
 	began := s.core.clock()
 	w.done = func(n int, err error) {
 		s.core.called(op, began, n, err)
@@ -190,6 +193,23 @@ func (s *syscalls) alone(op *Op) (n int, err error) {
 		return 0, refused
 	}
 	return n, err
+}
+
+// tryAs is a waiter's try with the credentials of op.
+func (s *syscalls) tryAs(op *Op, try func(waits bool) (int, error)) func(waits bool) (int, error) {
+	return func(waits bool) (n int, err error) {
+		call := func() { n, err = try(waits) }
+		var refused error
+		if waits {
+			refused = s.core.threads.runAlone(op.Creds, call)
+		} else {
+			refused = s.core.threads.run(context.Background(), op.Creds, call)
+		}
+		if refused != nil {
+			return 0, refused
+		}
+		return n, err
+	}
 }
 
 // wait is startWait for a goroutine that has nothing else to do.

@@ -297,7 +297,7 @@ func testCredsChecked(t *testing.T, e uringbackend.Engine) {
 		}
 		assert.Equal(t, unix.EPERM, e.As(checked).Fchown(background(), file, uid, gid), "no CAP_CHOWN")
 		assert.Equal(t, unix.EPERM, e.As(checked).Fchmod(background(), file, 0o666), "no CAP_FOWNER")
-		assert.Equal(t, unix.EPERM, e.As(checked).Fsetxattr(background(), file, "trusted.x", []byte("x"), 0), "no CAP_SYS_ADMIN")
+		assert.Equal(t, unix.EPERM, e.As(checked).FsetxattrPath(background(), file, "trusted.x", []byte("x"), 0), "no CAP_SYS_ADMIN")
 		ThreadsClean(t)
 	}
 }

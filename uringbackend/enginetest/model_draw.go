@@ -256,6 +256,9 @@ func (d *drawer) xattr() step {
 	if d.one(5) {
 		s.slot = d.dir()
 	}
+	if !d.one(3) {
+		s.mask = uringbackend.ByMagicLink
+	}
 	switch d.IntN(6) {
 	case 0, 1:
 		s.kind, s.fill = uringbackend.KindFsetxattr, byte(d.Uint32())

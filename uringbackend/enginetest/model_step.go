@@ -152,6 +152,9 @@ func (m *tree) expect(s *step) expected {
 	case uringbackend.KindClose:
 		return expected{skip: s.slot == 0, commit: func(int64, *uringbackend.Op) { m.slots[s.slot] = nil }}
 	case uringbackend.KindFgetxattr, uringbackend.KindFsetxattr, uringbackend.KindFlistxattr, uringbackend.KindFremovexattr:
+		if o.byPath() && s.mask&uringbackend.ByMagicLink == 0 {
+			return fails(unix.EBADF)
+		}
 		return expectXattr(s, o.ino)
 	case uringbackend.KindCopyFileRange:
 		return expectCopy(s, o, m.slots[s.slot2])
