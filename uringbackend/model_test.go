@@ -49,9 +49,11 @@ func TestOrdered(t *testing.T) {
 			enginetest.RunCases(t, opener(c.engine, c.faults, uringbackend.Config{}), enginetest.Ordered())
 		})
 	}
-	t.Run("short", func(t *testing.T) {
-		enginetest.RunCases(t, opener("syscall", "", uringbackend.Config{Entries: 8}), enginetest.Ordered())
-	})
+	for _, engine := range []string{"syscall", "ring"} {
+		t.Run("short-"+engine, func(t *testing.T) {
+			enginetest.RunCases(t, opener(engine, "", uringbackend.Config{Entries: 8}), enginetest.Ordered())
+		})
+	}
 }
 
 // TestFaultyConformance: an engine whose reports are late and in another order is still a right one.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -66,6 +67,16 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 
 // Submit implements Submitter.
 func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, more bool, err error)) {
+	e.submit(ctx, ops, 0, done)
+}
+
+// submit is Submit for ops of which the first has this index in its call. What runs here is over before what follows
+// begins, so that a drain asks for nothing, unless something before it waits.
+func (e *ringEngine) submit(ctx context.Context, ops []Op, first int, done doneFunc) {
+	if at := drainAfterWait(ops); at > 0 {
+		e.submitInTwo(ctx, ops, at, first, done)
+		return
+	}
 	for i := 0; i < len(ops); {
 		r, end := e.road(ops, i)
 		for end < len(ops) && r != roadLoop && !ops[end].Drain {
@@ -75,9 +86,50 @@ func (e *ringEngine) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 			}
 			end = n
 		}
-		e.part(ctx, r, ops[i:end], i, done)
+		e.part(ctx, r, ops[i:end], first+i, done)
 		i = end
 	}
+}
+
+// drainAfterWait is where the first chain begins that drains although an op before it waits; 0: nowhere.
+func drainAfterWait(ops []Op) int {
+	if !ordered(ops) {
+		return 0
+	}
+	waits := false
+	for i := 0; i < len(ops); {
+		end := chainEnd(ops, i)
+		if waits && slices.ContainsFunc(ops[i:end], func(op Op) bool { return op.Drain }) {
+			return i
+		}
+		waits = waits || slices.ContainsFunc(ops[i:end], func(op Op) bool { return op.waits() })
+		i = end
+	}
+	return 0
+}
+
+// submitInTwo starts ops[at:] when all before have reported.
+func (e *ringEngine) submitInTwo(ctx context.Context, ops []Op, at, first int, done doneFunc) {
+	rest := slices.Clone(ops[at:])
+	if !e.calls.gate.enter() {
+		e.refuseOrClose(ops, first, done)
+		return
+	}
+	e.core.stats.inFlight.Add(int64(len(rest)))
+	var left atomic.Int64
+	left.Store(int64(at))
+	e.submit(ctx, ops[:at], first, func(i, n int, more bool, err error) {
+		done(i, n, more, err)
+		if more || left.Add(-1) > 0 {
+			return
+		}
+		// ends when the rest has been submitted; waited by Close (gate)
+		go func() {
+			defer e.calls.gate.leave()
+			e.core.stats.inFlight.Add(-int64(len(rest)))
+			e.submit(ctx, rest, first+at, done)
+		}()
+	})
 }
 
 // road is where an op of a Submit call goes.

@@ -29,7 +29,7 @@ func All() []Case {
 	var all []Case
 	for _, part := range [][]Case{
 		fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, bufferCases, lifeCases,
-		queueCases, credsCases,
+		queueCases, credsCases, Ordered(),
 	} {
 		all = append(all, part...)
 	}
