@@ -137,12 +137,12 @@ func withoutOpcodes(f uringbackend.Features) uringbackend.Features {
 	return f
 }
 
-// TestFewRings: all callers on one ring of 4 entries.
+// TestFewRings: all callers on one ring of 8 entries.
 func TestFewRings(t *testing.T) {
 	enginetest.Run(t, func(t *testing.T) uringbackend.Engine {
 		f := uringbackend.Probe("")
 		enginetest.Require(t, f.Ring)
-		e, err := uringbackend.Open("ring", f, uringbackend.Config{Rings: 1, Entries: 4, Strict: true, Policy: "ring"})
+		e, err := uringbackend.Open("ring", f, uringbackend.Config{Rings: 1, Entries: 8, Strict: true, Policy: "ring"})
 		require.NoError(t, err)
 		return e
 	})

@@ -252,23 +252,25 @@ func (q *ownQueue) prepareOp(op Op, tag uint64) error {
 
 // start pushes an op.
 func (q *ownQueue) start(op Op, tag uint64) {
-	if !op.Kind.valid() || !q.engine.takes(&op) || op.Creds != nil {
+	s := q.spare()
+	s.own, s.tag = op, tag // the one copy: it must not cost an allocation
+	if !s.own.Kind.valid() || !q.engine.takes(&s.own) || s.own.Creds != nil {
+		s.own = Op{}
+		q.free = append(q.free, s.place)
 		q.direct(op, tag)
 		return
 	}
 	// The queue has twice the entries; a chain that is longer than that falls apart, as io_uring says it does.
-	q.makeRoom(op.records())
-	s := q.spare()
-	s.own, s.tag = op, tag
+	q.makeRoom(s.own.records())
 	for len(q.tags) <= s.place {
 		q.tags = append(q.tags, 0)
 	}
 	q.tags[s.place] = tag
 	err := q.beginIn(s, &s.own, s.place, q.report)
 	s.linked = q.chain
-	q.chain = op.Link
+	q.chain = s.own.Link
 	if err != nil {
-		if !s.linked && !op.Link {
+		if !s.linked && !s.own.Link {
 			q.requests.report(s, 0, err)
 			return
 		}
