@@ -13,9 +13,16 @@
 // reports only when the kernel is done with its memory. The ring engine never falls back silently: a verb that has
 // a ring half whose opcode the kernel lacks is counted in Fallbacks.
 //
+// Ways to use it: Do and the typed functions, for one op; Submit, for a batch, with Link, Drain and Timeout; Queue,
+// for many in flight by one goroutine; SendZC and the multishot verbs, with more reports than one.
+//
 // It leaves to its caller: what to do about short counts, which op is Unbounded (it must be set for whatever may
-// wait for a peer: an op that waits holds a ring and a thread), and not to close a descriptor that an op in flight
-// uses.
+// wait for a peer: an op that waits holds a ring and a thread), and not to close a descriptor that a bounded op in
+// flight uses. Ops that wait are given up by the engine's own close before the number is free.
+//
+// Inside: a ring's requests (requests.go, slot.go) have one of three owners, and so have the rings: pooledRing, a
+// caller for one batch; loop, a goroutine for what waits; Queue, a goroutine for good. policy.go says which ops take
+// a ring at all. A syscall half stands in wherever a ring cannot, and poller waits for what those would wait for.
 //
 // # Ownership
 //
@@ -26,6 +33,8 @@
 //
 // Descriptors that an op returns are the caller's; FD is an owner for one. Descriptors passed in are borrowed
 // until the last done call. KindClose takes its descriptor, is never cancelled, and works on a closed engine.
+//
+// Registered memory is an Arena, whose Buffers are counted; what a multishot receive fills is a BufRing, one stream's.
 //
 // Goroutines and threads: a bounded op runs on its caller's, from submission to completion, with the credentials
 // of the caller's thread. An unbounded one runs on the engine's, with the credentials of the process. An op with

@@ -2,8 +2,11 @@
 
 package uringbackend
 
-import "context"
-import "golang.org/x/sys/unix"
+import (
+	"context"
+
+	"golang.org/x/sys/unix"
+)
 
 // CheckForTest verifies the invariants of references, descriptors and ranges.
 func (v *Volume) CheckForTest() error {

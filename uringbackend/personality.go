@@ -94,16 +94,6 @@ func (p *personalities) evict(r *uring.Ring) {
 	}
 }
 
-// probePersonality registers the caller's credentials and takes them back.
-func probePersonality(r *uring.Ring) error {
-	id, err := uring.Register(r.FD(), uring.RegisterPersonality, nil, 0)
-	if err != nil {
-		return err
-	}
-	_, err = uring.Register(r.FD(), uring.UnregisterPersonality, nil, uint32(id))
-	return err
-}
-
 // byThread says that an op of a verb with a ring half goes to a thread with its credentials all the same: without
 // personalities, where the umask of the process would narrow a mode, and where it may wait without bound, because the
 // ring for those has one thread that alone may register.

@@ -314,8 +314,6 @@ type ringPool struct {
 	// Immutable after newRingPool.
 	core    *core
 	entries uint32
-	threads *threads
-	persons int           // Config.Personalities
 	emptied chan struct{} // closed when the pool is closed and no ring is left
 
 	mu sync.Mutex
