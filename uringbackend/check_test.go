@@ -286,3 +286,18 @@ func TestGate(t *testing.T) {
 	empty.shut()
 	empty.drain()
 }
+
+// TestWorkersAreLimited: the kernel knows the limits of each ring, so that a slow file system gets no more threads.
+func TestWorkersAreLimited(t *testing.T) {
+	c := checkCore(true)
+	if c.features.IOWQMaxWorkers.Answer != Yes {
+		assert.NotPanics(t, func() { c.limitWorkers(nil, 8) }, "nothing is asked of a kernel that cannot")
+		return
+	}
+	p, err := newPooledRing(c, 8)
+	require.NoError(t, err)
+	defer p.close()
+	limits, err := p.r.SetWorkers(uring.Workers{})
+	require.NoError(t, err)
+	assert.Equal(t, uring.Workers{Bounded: 8, Unbounded: 16}, limits)
+}

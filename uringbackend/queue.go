@@ -25,8 +25,9 @@ import (
 // and Direct count among all ops handed over together, as in Submit; a chain is of verbs with a ring half and without
 // Creds (EOPNOTSUPP otherwise). What may wait has Unbounded set, as in Submit.
 type Queue struct {
-	own *ownQueue // nil: through Submit
-	via *viaQueue
+	own    *ownQueue // nil: through Submit
+	via    *viaQueue
+	closed bool
 }
 
 // QueueConfig sizes a Queue. The zero value means the defaults.
@@ -136,8 +137,12 @@ func (q *Queue) InFlight() int {
 	return q.via.inFlight()
 }
 
-// Close gives up what is in flight, waits for it, and drops completions not taken.
+// Close gives up what is in flight, waits for it, and drops completions not taken. A second Close does nothing.
 func (q *Queue) Close() {
+	if q.closed {
+		return
+	}
+	q.closed = true
 	if q.own != nil {
 		q.own.shut()
 		return
@@ -314,12 +319,7 @@ func (q *ownQueue) direct(op Op, tag uint64) {
 func (q *ownQueue) handOver() {
 	q.unhold()
 	q.chain = false
-	for q.r.Unsubmitted() > 0 {
-		q.enter(0)
-		if q.r.Flags()&uring.SetupSQPoll != 0 {
-			return // the polling thread takes them
-		}
-	}
+	q.submit()
 }
 
 func (q *ownQueue) waitFor(ctx context.Context, least int) (int, error) {
@@ -404,9 +404,6 @@ func (q *ownQueue) cancelOps(match func(s *slot) bool) (n int) {
 }
 
 func (q *ownQueue) shut() {
-	if q.closed {
-		return
-	}
 	q.closed = true
 	q.cancelOps(func(*slot) bool { return true })
 	if q.armed {

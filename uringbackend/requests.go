@@ -132,6 +132,9 @@ func (q *requests) sweep() (any bool) {
 
 // reap takes all completions that are there.
 func (q *requests) reap() {
+	if q.r.Overflowed() { // the next wait moves over what the kernel has kept
+		q.core.stats.overflows.Add(1)
+	}
 	for {
 		c, ok := q.r.Next()
 		if !ok {
@@ -292,13 +295,22 @@ func (q *requests) deferred() bool { return q.r.Flags()&uring.SetupDeferTaskrun 
 func (q *requests) submit() {
 	for q.r.Unsubmitted() > 0 {
 		q.enter(0)
+		if q.polled() {
+			return // the kernel's thread takes it
+		}
 	}
 }
+
+// polled says that a thread of the kernel takes submissions.
+func (q *requests) polled() bool { return q.r.Flags()&uring.SetupSQPoll != 0 }
 
 // makeRoom submits until n records fit.
 func (q *requests) makeRoom(n int) {
 	for !q.room(n) {
 		q.enter(0)
+		if q.polled() {
+			q.checkWait(q.r.SQWait())
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 
 var queueCases = []Case{
 	{"QueueReads", testQueueReads},
+	{"QueuePolled", testQueuePolled},
 	{"QueueChain", testQueueChain},
 	{"QueueCancel", testQueueCancel},
 	{"QueueWaitEnds", testQueueWaitEnds},
@@ -34,9 +35,25 @@ func queue(t *testing.T, e uringbackend.Engine, cfg uringbackend.QueueConfig) *u
 
 // testQueueReads: many times as many ops as the queue has room for, each reported once with its tag.
 func testQueueReads(t *testing.T, e uringbackend.Engine) {
-	const total, size, depth = 500, 100, 16
+	queueReads(t, e, uringbackend.QueueConfig{Entries: 16})
+}
+
+// testQueuePolled: a thread of the kernel submits, and falls asleep between two rounds.
+func testQueuePolled(t *testing.T, e uringbackend.Engine) {
+	if e.Name() == "ring" {
+		Require(t, e.Features().SQPoll)
+	}
+	for range 3 {
+		queueReads(t, e, uringbackend.QueueConfig{Entries: 16, SQPoll: time.Millisecond})
+	}
+}
+
+func queueReads(t *testing.T, e uringbackend.Engine, cfg uringbackend.QueueConfig) {
+	t.Helper()
+	const total, size = 500, 100
 	fd, _ := file(t, patterned(total*size), unix.O_RDONLY)
-	q := queue(t, e, uringbackend.QueueConfig{Entries: depth})
+	q := queue(t, e, cfg)
+	defer q.Close()
 	bufs := make([][]byte, total)
 	seen := make([]int, total)
 	next, got := 0, 0
@@ -45,7 +62,7 @@ func testQueueReads(t *testing.T, e uringbackend.Engine) {
 			bufs[next] = make([]byte, size)
 			err := q.Prepare(uringbackend.Op{Kind: uringbackend.KindReadAt, FD: fd, Buf: bufs[next], Offset: int64(next * size)}, uint64(next))
 			if err == unix.EAGAIN { //nolint:errorlint // engines return bare errnos
-				assert.Equal(t, depth, q.InFlight())
+				assert.Equal(t, cfg.Entries, q.InFlight())
 				break
 			}
 			require.NoError(t, err)
