@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,7 @@ type loop struct {
 	// Owned by the owner goroutine.
 	bellArmed bool
 	closing   bool
+	limited   bool // the last read of the event had a deadline
 }
 
 // waitOp is an op on its way. It lives on the heap and keeps the op's memory until the last completion.
@@ -323,21 +325,15 @@ func (w *loop) turn() (over bool) {
 	if w.closing && w.done() {
 		return true
 	}
-	if w.sweep() {
-		w.missed++
-		pause(min(w.missed, 4)) // until the op has reached a state in which it can be found
-	} else {
-		w.missed = 0
-	}
-	w.wait()
+	w.wait(w.insist())
 	w.reap()
 	return false
 }
 
-// wait submits and waits until something has happened.
-func (w *loop) wait() {
+// wait submits and waits until something has happened, for no longer than limit unless that is negative.
+func (w *loop) wait(limit time.Duration) {
 	if !w.netpoll {
-		w.enter(1)
+		w.enterFor(1, limit)
 		return
 	}
 	w.submit()
@@ -348,11 +344,25 @@ func (w *loop) wait() {
 		w.checkWait(w.r.Wait(0)) // moves completions over
 		return
 	}
+	var until time.Time
+	if limit >= 0 {
+		until = time.Now().Add(limit)
+	}
+	if limit >= 0 || w.limited {
+		w.limited = limit >= 0
+		if err := w.event.SetReadDeadline(until); err != nil {
+			panic(fmt.Sprintf("uringbackend: deadline of an eventfd: %v", err)) // it is a file that polls, and open
+		}
+	}
 	// Each completion since the last read has been counted in the eventfd, so nothing is slept over.
-	if _, err := w.event.Read(w.bellBuf[:]); err != nil && !errors.Is(err, unix.EINTR) {
+	_, err := w.event.Read(w.bellBuf[:])
+	switch {
+	case err == nil:
+		w.heard()
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.Is(err, unix.EINTR):
+	default:
 		panic(fmt.Sprintf("uringbackend: eventfd of a loop: %v", err))
 	}
-	w.heard()
 }
 
 // done says that the ring is empty and the owner may end; only asked while closing.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +46,7 @@ func newPooledRing(c *core, entries uint32) (*pooledRing, error) {
 func (p *pooledRing) run(ctx context.Context, ops []Op, first int, done doneFunc) {
 	p.core.stats.inFlight.Add(int64(len(ops)))
 	for at := 0; at < len(ops); {
-		p.cancelled, p.tries, p.missed = false, 0, 0
+		p.cancelled, p.tries, p.missed, p.sweepAt = false, 0, 0, time.Time{}
 		p.personalities.next()
 		started := p.fill(ctx, ops[at:], first+at, done)
 		if ctx.Done() == nil {
@@ -137,7 +138,7 @@ func (p *pooledRing) runCancellable(ctx context.Context) {
 	for {
 		p.mu.Lock()
 		p.reap()
-		missed := p.cancelled && p.sweep()
+		limit := p.insist()
 		p.submit() // ops to be repeated, cancellations to be repeated
 		// A cancellation must not outlive the batch either: it would meet the slot's next op.
 		over := p.over()
@@ -148,11 +149,7 @@ func (p *pooledRing) runCancellable(ctx context.Context) {
 		p.mu.Unlock()
 		switch {
 		case !over:
-			if missed {
-				p.missed++
-				pause(p.missed)
-			}
-			p.checkWait(p.r.Wait(want))
+			p.await(want, limit)
 		case stop():
 			return
 		default:
@@ -164,6 +161,21 @@ func (p *pooledRing) runCancellable(ctx context.Context) {
 				return
 			}
 		}
+	}
+}
+
+// await waits on the completion side alone, while the other goroutine may submit.
+func (p *pooledRing) await(want uint32, limit time.Duration) {
+	switch {
+	case limit < 0:
+		p.checkWait(p.r.Wait(want))
+	case p.core.features.ExtArg.Answer == Yes:
+		if errno := p.r.WaitTimeout(1, limit); errno != unix.ETIME {
+			p.checkWait(errno)
+		}
+	default:
+		pauseFor(limit)
+		p.checkWait(p.r.Wait(0))
 	}
 }
 

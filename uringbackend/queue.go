@@ -328,7 +328,7 @@ func (q *ownQueue) waitFor(ctx context.Context, least int) (int, error) {
 	q.chain = false
 	if ctx.Done() == nil {
 		for q.want(least) > 0 {
-			q.enter(uint32(min(q.want(least), q.pending)))
+			q.enterFor(uint32(min(q.want(least), q.pending)), q.insist())
 			q.reap()
 			q.unhold()
 		}
@@ -363,7 +363,7 @@ func (q *ownQueue) waitFor(ctx context.Context, least int) (int, error) {
 				Addr: uint64(uintptr(unsafe.Pointer(q.buf))),
 			})
 		}
-		q.enter(1)
+		q.enterFor(1, q.insist())
 		q.reap()
 		q.unhold()
 	}
@@ -410,11 +410,7 @@ func (q *ownQueue) shut() {
 		ring(q.bell)
 	}
 	for !q.over() || q.armed {
-		if q.sweep() {
-			q.missed++
-			pause(min(q.missed, 4))
-		}
-		q.enter(1)
+		q.enterFor(1, q.insist())
 		q.reap()
 	}
 	q.places.closeAll(q.r)

@@ -5,6 +5,7 @@ package uringbackend
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,8 +33,11 @@ type requests struct {
 	pending int     // ops without their last report
 	aux     int     // cancellations and timeouts without their completion; they may not meet a slot's next op
 	tries   int     // enters that found no memory, in a row
-	missed  int     // rounds in which a cancellation found no op, in a row
-	places  places  // files in the ring's own table
+	giving  int     // slots of ops that are to be given up and have not completed
+	unfound int     // of those, cancellations without effect that have completed
+	missed  int     // rounds of insist, in a row
+	sweepAt time.Time
+	places  places // files in the ring's own table
 	buffers bufferTable
 }
 
@@ -112,22 +116,58 @@ func (q *requests) room(n int) bool { return int(q.r.Unsubmitted())+n <= q.r.SQE
 
 // cancel asks the kernel to give up the op of a slot. The queue has room for one record.
 func (q *requests) cancel(s *slot) {
-	s.cancelled, s.missed = true, false
+	if !s.cancelled {
+		q.giving++
+	}
+	q.found(s)
+	s.cancelled = true
 	q.aux++
 	q.pushRecord(s.cancellation())
 }
 
-// sweep repeats cancellations that did not find their op: it was then between two states inside the kernel (woken, and
-// about to wait again), where it cannot be found.
-func (q *requests) sweep() (any bool) {
+// lost notes that a cancellation of the slot's op had no effect.
+func (q *requests) lost(s *slot) {
+	if s.busy && !s.missed {
+		s.missed = true
+		q.unfound++
+	}
+}
+
+func (q *requests) found(s *slot) {
+	if s.missed {
+		s.missed = false
+		q.unfound--
+	}
+}
+
+// insist repeats cancellations that had no effect, with growing pauses between, and says how long its owner may wait
+// before it calls again; negative: for ever. An op between two states inside the kernel (woken, and about to wait
+// again) is not found; one that a worker has at that moment is interrupted, and may go on to wait for its descriptor
+// all the same.
+func (q *requests) insist() time.Duration {
+	if q.giving == 0 {
+		q.missed, q.sweepAt = 0, time.Time{}
+		return -1
+	}
+	if q.unfound == 0 {
+		return -1 // completions of cancellations are to come
+	}
+	now := time.Now()
+	if q.sweepAt.IsZero() {
+		q.sweepAt = now.Add(patience(q.missed))
+		q.missed++
+	}
+	if now.Before(q.sweepAt) {
+		return q.sweepAt.Sub(now)
+	}
+	q.sweepAt = time.Time{}
 	for _, s := range q.slots {
-		if s.busy && s.missed && s.cancelled {
+		if s.busy && s.missed {
 			q.makeRoom(1)
 			q.cancel(s)
-			any = true
 		}
 	}
-	return any
+	return -1
 }
 
 // reap takes all completions that are there.
@@ -160,8 +200,8 @@ func (q *requests) complete(c uring.CQE) {
 	switch mark {
 	case markCancel:
 		q.aux--
-		if current {
-			s.missed = unix.Errno(-c.Res) == unix.ENOENT
+		if errno := unix.Errno(-c.Res); current && (errno == unix.ENOENT || errno == unix.EALREADY) {
+			q.lost(s)
 		}
 		return
 	case markTimeout:
@@ -248,6 +288,10 @@ func (q *requests) report(s *slot, n int, err error) {
 	if q.onDone != nil {
 		q.onDone(s)
 	}
+	q.found(s)
+	if s.cancelled {
+		q.giving--
+	}
 	index, done, wo := s.index, s.done, s.w
 	s.release()
 	q.free = append(q.free, s.place)
@@ -260,14 +304,27 @@ func (q *requests) report(s *slot, n int, err error) {
 
 // enter submits what has been pushed and waits for wait completions; it answers every errno. It may return early; owners
 // look at what is there.
-func (q *requests) enter(wait uint32) {
+func (q *requests) enter(wait uint32) { q.enterFor(wait, -1) }
+
+// enterFor is enter that waits no longer than limit, unless that is negative.
+func (q *requests) enterFor(wait uint32, limit time.Duration) {
 	var flags uint32
 	if wait > 0 || q.deferred() {
 		flags = uring.EnterGetEvents
 	}
-	_, errno := q.r.Enter(wait, flags)
+	var errno unix.Errno
+	switch {
+	case limit < 0:
+		_, errno = q.r.Enter(wait, flags)
+	case q.core.features.ExtArg.Answer == Yes:
+		_, errno = q.r.EnterTimeout(wait, flags, limit)
+	default:
+		wait = 0
+		pauseFor(limit)
+		_, errno = q.r.Enter(0, flags|uring.EnterGetEvents)
+	}
 	switch errno {
-	case 0:
+	case 0, unix.ETIME:
 		q.tries = 0
 	case unix.EINTR: // a signal, before anything was submitted or while waiting: look, then enter again
 	case unix.EBUSY: // completions wait in the kernel for room: taking some makes room
@@ -321,7 +378,7 @@ func (q *requests) drop(errno unix.Errno) {
 		switch i, _, mark := splitUserData(v); mark {
 		case markCancel:
 			q.aux--
-			q.slots[i].missed = true
+			q.lost(q.slots[i])
 		case markTimeout:
 			q.aux--
 			q.slots[i].timer = false

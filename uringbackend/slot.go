@@ -212,9 +212,15 @@ type doneFunc = func(i, n int, more bool, err error)
 // second in all.
 const maxEnterTries = 24
 
-// pause waits a little, longer with each try: 0.1 ms to 50 ms.
-func pause(try int) {
-	d := min(100*time.Microsecond<<min(try, 9), 50*time.Millisecond)
+// patience is how long to wait before another try: 0.1 ms to 50 ms.
+func patience(try int) time.Duration {
+	return min(100*time.Microsecond<<min(try, 9), 50*time.Millisecond)
+}
+
+// pause waits a little, longer with each try.
+func pause(try int) { pauseFor(patience(try)) }
+
+func pauseFor(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	<-t.C
