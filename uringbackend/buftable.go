@@ -22,9 +22,12 @@ type fixedForm struct {
 
 // fixedForms has a row for each verb that reads Op.Fixed.
 var fixedForms = [kinds]fixedForm{
-	KindReadAt:   {opcode: uring.OpReadFixed, ability: func(f *Features) Ability { return f.OpReadFixed }},
-	KindWriteAt:  {opcode: uring.OpWriteFixed, ability: func(f *Features) Ability { return f.OpWriteFixed }},
-	KindReadvAt:  {opcode: uring.OpReadvFixed, vectored: true, ability: func(f *Features) Ability { return f.OpReadvFixed }},
+	KindReadAt:  {opcode: uring.OpReadFixed, ability: func(f *Features) Ability { return f.OpReadFixed }},
+	KindWriteAt: {opcode: uring.OpWriteFixed, ability: func(f *Features) Ability { return f.OpWriteFixed }},
+	KindReadvAt: {opcode: uring.OpReadvFixed, vectored: true, ability: func(f *Features) Ability { return f.OpReadvFixed }},
+	KindSendZC: {
+		opcode: uring.OpSendZC, ioprio: uring.RecvSendFixedBuf, ability: func(f *Features) Ability { return f.OpSendZC },
+	},
 	KindWritevAt: {opcode: uring.OpWritevFixed, vectored: true, ability: func(f *Features) Ability { return f.OpWritevFixed }},
 }
 

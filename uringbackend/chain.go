@@ -10,7 +10,9 @@ import (
 )
 
 // waits says that the op is one that a goroutine of the engine carries out.
-func (op *Op) waits() bool { return op.Unbounded && op.Kind != KindClose && op.Kind.valid() }
+func (op *Op) waits() bool {
+	return op.Kind.alwaysWaits() || op.Unbounded && op.Kind != KindClose && op.Kind.valid()
+}
 
 // ordered says whether any op of the call has to do with another one.
 func ordered(ops []Op) bool {

@@ -237,9 +237,9 @@ func (op *Op) shorten(dice uint64) bool {
 	}
 	left := 1 + int64(dice%uint64(total-1))
 	switch op.Kind {
-	case KindReadAt, KindWriteAt:
+	case KindReadAt, KindWriteAt, KindSend, KindRecv:
 		op.Buf = op.Buf[:left]
-	case KindReadvAt, KindWritevAt:
+	case KindReadvAt, KindWritevAt, KindSendmsg, KindRecvmsg:
 		var cut [][]byte
 		for _, b := range op.Bufs {
 			b = b[:min(int64(len(b)), left)]

@@ -73,7 +73,7 @@ func (c *core) observe(op *Op, ring int, began int64, n, more int, bytes int64, 
 
 // called notes the only report of an op that was a system call begun at began, before done gets it.
 func (c *core) called(op *Op, began int64, n int, err error) {
-	bytes := c.stats.moved(op, n, err)
+	bytes := c.stats.moved(op, n, false, err)
 	if c.observer != nil {
 		c.observe(op, bySyscall, began, n, 0, bytes, err)
 	}

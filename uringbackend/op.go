@@ -69,9 +69,9 @@ type Op struct {
 // wanted is how many bytes a transfer asks for; ok is false for verbs that transfer none.
 func (op *Op) wanted() (n int64, ok bool) {
 	switch op.Kind {
-	case KindReadAt, KindWriteAt:
+	case KindReadAt, KindWriteAt, KindSend, KindRecv:
 		n = int64(len(op.Buf))
-	case KindReadvAt, KindWritevAt:
+	case KindReadvAt, KindWritevAt, KindSendmsg, KindRecvmsg:
 		for _, b := range op.Bufs {
 			n += int64(len(b))
 		}
@@ -86,6 +86,12 @@ func (op *Op) wanted() (n int64, ok bool) {
 // full says that n, the result of an op that succeeded, is all that the op asked for, so that the op linked to it may
 // start. The kernel's rule for the ring is the same (io_uring/rw.c kiocb_done, io_uring/splice.c).
 func (op *Op) full(n int) bool {
+	switch op.Kind {
+	case KindSend, KindRecv, KindSendmsg, KindRecvmsg:
+		if op.Flags&unix.MSG_WAITALL == 0 {
+			return true // a message is what it is (io_uring/net.c, min_ret)
+		}
+	}
 	want, ok := op.wanted()
 	return !ok || int64(n) >= want
 }

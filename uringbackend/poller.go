@@ -38,8 +38,8 @@ type watch struct {
 	fd int
 
 	// Guarded by the poller's mu.
-	queues [2]list.List // of *waiter: those that want to read, those that want to write
-	busy   [2]bool      // a goroutine serves the queue
+	queues [3]list.List // of *waiter: those that want to read, to write, or have events of their own
+	busy   [3]bool      // a goroutine serves the queue
 	added  bool         // to the epoll set
 	always bool         // not pollable, always ready: a regular file
 }
@@ -47,8 +47,11 @@ type watch struct {
 // waiter is an op that waits.
 type waiter struct {
 	// Immutable after start.
-	need [2]wanting                    // one or two descriptors, in turn
-	try  func(waits bool) (int, error) // waits: the descriptor cannot be polled for, so the call may wait
+	need   [2]wanting                    // one or two descriptors, in turn
+	try    func(waits bool) (int, error) // waits: the descriptor cannot be polled for, so the call may wait
+	begun  func()                        // called when the op waits, or before it reports that it cannot
+	moved  *int                          // bytes that are moved when the op is given up; nil: none are
+	events uint32                        // waited for by an op that waits for dirAny
 
 	// Guarded by the poller's mu.
 	done   func(n int, err error) // fixed once over
@@ -61,19 +64,45 @@ type waiter struct {
 	timer  *time.Timer
 }
 
-// wanting is what an op waits for: to read (0) or to write (1) a descriptor; fd -1: nothing.
+// wanting is what an op waits for: to read (0) or to write (1) a descriptor, or for events of its own (dirAny); fd -1:
+// nothing.
 type wanting struct{ fd, dir int }
 
-var pollEvents = [2]uint32{unix.EPOLLIN, unix.EPOLLOUT}
+const dirAny = 2
+
+// pollEvents are the events of a queue; those of dirAny are the ops' own.
+var pollEvents = [3]uint32{unix.EPOLLIN, unix.EPOLLOUT, 0}
+
+// eventsLocked is what a queue of w waits for.
+// +checklocks:p.mu
+func (w *watch) eventsLocked(dir int) uint32 {
+	events := pollEvents[dir]
+	if dir == dirAny {
+		for e := w.queues[dir].Front(); e != nil; e = e.Next() {
+			events |= e.Value.(*waiter).events
+		}
+	}
+	return events
+}
+
+// result is what an op that is given up reports: what it has moved so far is not lost.
+func (op *waiter) result(why unix.Errno) (int, error) {
+	if op.moved != nil && *op.moved > 0 {
+		return *op.moved, nil
+	}
+	return 0, why
+}
 
 // start begins to wait; done follows, from another goroutine unless it cannot begin.
 func (p *poller) start(ctx context.Context, timeout time.Duration, w *waiter) {
 	if ctx.Err() != nil {
+		w.begun()
 		w.done(0, unix.ECANCELED)
 		return
 	}
 	p.mu.Lock()
 	errno := p.openLocked()
+	w.begun()
 	if errno == 0 {
 		errno = p.enqueueLocked(w)
 	}
@@ -174,14 +203,14 @@ func (p *poller) enqueueLocked(op *waiter) unix.Errno {
 // armLocked asks the kernel for what the watch waits for and nobody serves, and forgets a watch that nobody needs.
 // +checklocks:p.mu
 func (p *poller) armLocked(w *watch) unix.Errno {
-	idle := w.queues[0].Len() == 0 && w.queues[1].Len() == 0
+	idle := w.queues[0].Len()+w.queues[1].Len()+w.queues[2].Len() == 0
 	if idle {
 		if w.added {
 			// EBADF, ENOENT: closed by its owner, and so gone from the set.
 			_ = unix.EpollCtl(p.epoll, unix.EPOLL_CTL_DEL, w.fd, nil)
 			w.added = false
 		}
-		if !w.busy[0] && !w.busy[1] {
+		if w.busy == [3]bool{} {
 			delete(p.watches, w.fd)
 		}
 		return 0
@@ -190,7 +219,7 @@ func (p *poller) armLocked(w *watch) unix.Errno {
 	want := false
 	for dir := range w.queues {
 		if w.queues[dir].Len() > 0 && !w.busy[dir] {
-			event.Events |= pollEvents[dir]
+			event.Events |= w.eventsLocked(dir)
 			want = true
 		}
 	}
@@ -225,7 +254,7 @@ func (p *poller) armLocked(w *watch) unix.Errno {
 // +checklocks:p.mu
 func (p *poller) readyLocked(w *watch, events uint32) {
 	for dir := range w.queues {
-		if w.busy[dir] || w.queues[dir].Len() == 0 || events&(pollEvents[dir]|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
+		if w.busy[dir] || w.queues[dir].Len() == 0 || events&(w.eventsLocked(dir)|unix.EPOLLERR|unix.EPOLLHUP) == 0 {
 			continue
 		}
 		w.busy[dir] = true
@@ -238,7 +267,7 @@ func (p *poller) readyLocked(w *watch, events uint32) {
 func (p *poller) serve(w *watch, dir int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for w.queues[dir].Len() > 0 {
+	for rest := w.queues[dir].Len(); w.queues[dir].Len() > 0; {
 		op := w.queues[dir].Front().Value.(*waiter)
 		if op.stage == 0 && op.need[1].fd >= 0 {
 			p.moveLocked(w, op, 1)
@@ -253,7 +282,11 @@ func (p *poller) serve(w *watch, dir int) {
 		switch {
 		case !errors.Is(err, unix.EAGAIN):
 		case op.gaveUp != 0:
-			n, err = 0, op.gaveUp
+			n, err = op.result(op.gaveUp)
+		case dir == dirAny && rest > 1:
+			rest-- // others wait for other events
+			w.queues[dir].MoveToBack(op.place)
+			continue
 		case op.need[1].fd >= 0:
 			p.moveLocked(w, op, 0)
 			continue
@@ -329,7 +362,7 @@ func (p *poller) giveUp(op *waiter, why unix.Errno) {
 	need := op.need[op.stage]
 	p.finishLocked(p.watches[need.fd], need.dir, op)
 	p.mu.Unlock()
-	op.done(0, why)
+	op.done(op.result(why))
 }
 
 // cancelAll gives up all ops and refuses more.

@@ -38,6 +38,7 @@ type requests struct {
 	missed  int     // rounds of insist, in a row
 	sweepAt time.Time
 	places  places // files in the ring's own table
+	groups  uint16 // of provided buffers, given so far
 	buffers bufferTable
 }
 
@@ -64,6 +65,16 @@ func (q *requests) beginIn(s *slot, op *Op, index int, done doneFunc) error {
 	q.pending++
 	s.take(op, index, done)
 	s.began = q.core.clock()
+	if b := op.Provided; b != nil {
+		group, err := b.attach(q.r, q.groups)
+		if err != nil {
+			return err
+		}
+		if group == q.groups {
+			q.groups++
+		}
+		s.group, s.bundles = group, q.core.features.RecvBundle.Answer == Yes
+	}
 	return q.prepare(s)
 }
 
@@ -224,7 +235,7 @@ func (q *requests) complete(c uring.CQE) {
 	}
 	n, err := result(c.Res)
 	if c.Flags&uring.CQENotif == 0 {
-		s.bytes += q.core.stats.moved(s.op, n, err)
+		s.bytes += q.core.stats.moved(s.op, n, c.Flags&uring.CQEMore != 0, err)
 	}
 	switch {
 	case c.Flags&uring.CQENotif != 0:
@@ -285,6 +296,11 @@ func (q *requests) report(s *slot, n int, err error) {
 		q.core.observe(s.op, q.number, s.began, n, s.more, s.bytes, err)
 	}
 	q.places.reported(s.op, err)
+	if b := s.op.Provided; b != nil {
+		if err := b.detach(); err != nil {
+			q.core.stats.bug(q.core.strict, "provided buffers not taken off: %v", err)
+		}
+	}
 	if q.onDone != nil {
 		q.onDone(s)
 	}

@@ -53,6 +53,7 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 	for k := kindInvalid + 1; k < kinds; k++ {
 		e.onRing[k] = f.Opcode(k).Answer == Yes
 	}
+	e.onRing[KindRecvMulti] = e.onRing[KindRecvMulti] && f.PbufRing.Answer == Yes && f.RecvMultishot.Answer == Yes
 	c.roads = roadsFor(cfg.Policy)
 	var err error
 	if e.pool, err = newRingPool(c, cfg); err != nil {
@@ -149,7 +150,7 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 		op := &ops[end]
 		ringable = ringable && op.Kind.valid() && e.takes(op) && op.table == nil && !e.byThread(op)
 		impersonates = impersonates || op.Creds != nil && op.Creds.Valid
-		waits = waits || op.Unbounded && op.Kind != KindClose
+		waits = waits || op.waits()
 		if end++; !op.Link {
 			break
 		}

@@ -51,6 +51,8 @@ type slot struct {
 	path        []byte
 	path2       []byte
 	how         unix.OpenHow
+	group       uint16 // of provided buffers
+	bundles     bool   // one completion may be of several of them
 	ts          uring.Timespec
 	msg         unix.Msghdr
 	sqe         uring.SQE // built here, then copied into the queue

@@ -58,8 +58,15 @@ type verbCount struct {
 }
 
 // moved counts the data of one report of an op, and returns it.
-func (s *stats) moved(op *Op, n int, err error) int64 {
-	if n <= 0 || err != nil || !op.Kind.transfers() {
+func (s *stats) moved(op *Op, n int, more bool, err error) int64 {
+	switch {
+	case n <= 0 || err != nil:
+		return 0
+	case op.Kind == KindSendZC || op.Kind == KindSendmsgZC:
+		if !more {
+			return 0 // it says only whether the kernel copied
+		}
+	case op.Kind != KindRecvMulti && !op.Kind.transfers():
 		return 0
 	}
 	s.verbs[op.Kind].bytes.Add(uint64(n))

@@ -75,8 +75,12 @@ func (s *syscalls) startOne(ctx context.Context, i int, op Op, done doneFunc) {
 		done(i, 0, false, unix.EAGAIN)
 		return
 	}
-	s.stats.inFlight.Add(1)
-	s.startWait(ctx, &op, func(n int, err error) {
+	// Counted when it is where a close of its descriptor finds it.
+	s.startWait(ctx, &op, func() { s.stats.inFlight.Add(1) }, func(n int, more bool, err error) {
+		if more {
+			done(i, n, true, err)
+			return
+		}
 		s.stats.inFlight.Add(-1)
 		s.leave() // before the report: whoever hears it may start the next
 		done(i, n, false, err)
@@ -157,29 +161,48 @@ func (s *syscalls) Close() error {
 
 // startWait runs one op that may wait without bound, without a goroutine for what can be polled for. What cannot be
 // polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
-func (s *syscalls) startWait(ctx context.Context, op *Op, done func(n int, err error)) {
+func (s *syscalls) startWait(ctx context.Context, op *Op, started func(), report func(n int, more bool, err error)) {
+	begun := func() {
+		s.stats.waiting.Add(1)
+		started()
+	}
+	done := func(n int, more bool, err error) {
+		if !more {
+			s.stats.waiting.Add(-1)
+		}
+		report(n, more, err)
+	}
 	if err := checkFixed(op, s.stats); err != nil {
-		done(0, err)
+		begun()
+		done(0, false, err)
 		return
 	}
-	w := s.plan(op)
+	w := s.plan(op, func(n int, err error) {
+		s.stats.moved(op, n, true, err)
+		done(n, true, err)
+	})
 	if w == nil {
+		begun()
 		if ctx.Err() != nil {
-			done(0, unix.ECANCELED)
+			done(0, false, unix.ECANCELED)
 			return
 		}
 		// ends when the call returns; waited by Close (the op is in the gate)
-		go func() { done(s.alone(op)) }()
+		go func() {
+			n, err := s.alone(op)
+			done(n, false, err)
+		}()
 		return
 	}
 	s.stats.verbs[op.Kind].syscall.Add(1)
 	if s.core.threads.needed(op) {
 		w.try = s.tryAs(op, w.try)
 	}
+	w.begun = begun
 	began := s.core.clock()
 	w.done = func(n int, err error) {
 		s.core.called(op, began, n, err)
-		done(n, err)
+		done(n, false, err)
 	}
 	s.poller.start(ctx, op.Timeout, w)
 }
@@ -219,13 +242,17 @@ func (s *syscalls) wait(ctx context.Context, op *Op) (int, error) {
 		err error
 	}
 	c := make(chan result, 1)
-	s.startWait(ctx, op, func(n int, err error) { c <- result{n, err} })
+	s.startWait(ctx, op, func() {}, func(n int, more bool, err error) {
+		if !more {
+			c <- result{n, err}
+		}
+	})
 	r := <-c
 	return r.n, r.err
 }
 
 // plan says what to poll for and how to try once without waiting; nil means that the verb cannot be polled for.
-func (s *syscalls) plan(op *Op) *waiter {
+func (s *syscalls) plan(op *Op, report func(n int, err error)) *waiter {
 	verb := verbs[op.Kind].direct
 	switch op.Kind {
 	case KindReadAt, KindReadvAt, KindWriteAt, KindWritevAt:
@@ -252,6 +279,19 @@ func (s *syscalls) plan(op *Op) *waiter {
 			if n, err := unix.Poll(set, 0); err == nil && n == 0 || errors.Is(err, unix.EINTR) {
 				return 0, unix.EAGAIN
 			}
+			return verb(s.features, op)
+		}}
+	case KindRecv, KindRecvmsg, KindRecvMulti, KindAccept, KindSend, KindSendmsg, KindSendZC, KindSendmsgZC:
+		dir := 1
+		switch op.Kind {
+		case KindRecv, KindRecvmsg, KindRecvMulti, KindAccept:
+			dir = 0
+		}
+		w := &waiter{need: [2]wanting{{op.FD, dir}, {fd: -1}}, moved: new(int)}
+		w.try = s.socketTry(op, w.moved, report)
+		return w
+	case KindPoll:
+		return &waiter{need: [2]wanting{{op.FD, dirAny}, {fd: -1}}, events: uint32(op.Mask), try: func(bool) (int, error) {
 			return verb(s.features, op)
 		}}
 	case KindSplice, KindTee:

@@ -117,6 +117,32 @@ const (
 	// KindDetach takes Length bytes of FD at Offset out of the page cache, dirty pages written back first, even where
 	// pipes or sockets hold references to them. FD is open for writing with O_DIRECT. See Engine.Detach.
 	KindDetach
+)
+
+// Verbs for sockets and other things that wait for a peer; see sock.go and poll.go.
+const (
+	// KindSend sends Buf on the socket FD; Flags MSG_*. n: bytes. send(2).
+	KindSend Kind = iota + KindDetach + 1
+	// KindRecv receives into Buf from the socket FD; Flags MSG_*. n: bytes, 0 at the end of the stream. recv(2).
+	KindRecv
+	// KindSendmsg is KindSend of Bufs, at most 1024 of them. sendmsg(2).
+	KindSendmsg
+	// KindRecvmsg is KindRecv into Bufs, at most 1024 of them. recvmsg(2).
+	KindRecvmsg
+	// KindSendZC is KindSend without a copy. Two reports: n bytes, then, when the kernel has let go of Buf, n 1 if it
+	// copied after all, else 0.
+	KindSendZC
+	// KindSendmsgZC is KindSendmsg without a copy, reported as KindSendZC.
+	KindSendmsgZC
+	// KindRecvMulti receives from the socket FD into Provided, reporting each time; n: bytes. See Engine.RecvMulti.
+	KindRecvMulti
+	// KindAccept takes a connection from the listening socket FD; Mask Multishot: again and again. n: the new
+	// descriptor, the caller's. accept4(2).
+	KindAccept
+	// KindShutdown ends direction Mask SHUT_* of the socket FD. shutdown(2).
+	KindShutdown
+	// KindPoll waits for events Mask POLL* of FD; Flags Multishot: again and again. n: those that hold. poll(2).
+	KindPoll
 
 	kinds
 )
@@ -195,6 +221,17 @@ var verbs = [kinds]verb{
 	KindSetxattr:  {name: "setxattr", ring: ringHalf{opcode: uring.OpSetxattr, prep: prepSetxattr}, direct: directSetxattr},
 	KindCachestat: {name: "cachestat", ring: syscallOnly, direct: directCachestat},
 	KindDetach:    {name: "detach", ring: syscallOnly, held: (*syscalls).detach},
+
+	KindSend:      {name: "send", ring: ringHalf{opcode: uring.OpSend, prep: prepSend}, direct: directSend},
+	KindRecv:      {name: "recv", ring: ringHalf{opcode: uring.OpRecv, prep: prepRecv}, direct: directRecv},
+	KindSendmsg:   {name: "sendmsg", ring: ringHalf{opcode: uring.OpSendmsg, prep: prepSendmsg}, direct: directSendmsg},
+	KindRecvmsg:   {name: "recvmsg", ring: ringHalf{opcode: uring.OpRecvmsg, prep: prepRecvmsg}, direct: directRecvmsg},
+	KindSendZC:    {name: "send_zc", ring: ringHalf{opcode: uring.OpSendZC, prep: prepSendZC}, direct: directSend},
+	KindSendmsgZC: {name: "sendmsg_zc", ring: ringHalf{opcode: uring.OpSendmsgZC, prep: prepSendmsgZC}, direct: directSendmsg},
+	KindRecvMulti: {name: "recv_multi", ring: ringHalf{opcode: uring.OpRecv, prep: prepRecvMulti}, direct: directRecvMulti},
+	KindAccept:    {name: "accept", ring: ringHalf{opcode: uring.OpAccept, prep: prepAccept}, direct: directAccept},
+	KindShutdown:  {name: "shutdown", ring: ringHalf{opcode: uring.OpShutdown, prep: prepShutdown}, direct: directShutdown},
+	KindPoll:      {name: "poll", ring: ringHalf{opcode: uring.OpPollAdd, prep: prepPoll}, direct: directPoll},
 }
 
 // String is the verb's name, as used by fault plans, counters and traces.

@@ -29,7 +29,7 @@ func All() []Case {
 	var all []Case
 	for _, part := range [][]Case{
 		fileCases, directCases, pathCases, nameCases, verbCases, xattrCases, streamCases, spliceCases, bufferCases, lifeCases,
-		queueCases, credsCases, Ordered(),
+		queueCases, credsCases, Ordered(), sockCases, pollCases,
 	} {
 		all = append(all, part...)
 	}

@@ -34,14 +34,6 @@ func at(fd int, off int64) uringbackend.FileRange { return uringbackend.FileRang
 
 func stream(fd int) uringbackend.FileRange { return uringbackend.FileRange{FD: fd, Offset: -1} }
 
-// sockets makes two ends that know each other.
-func sockets(t *testing.T) (a, b int) {
-	t.Helper()
-	s, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	require.NoError(t, err)
-	return own(t, s[0]), own(t, s[1])
-}
-
 // readAll reads n bytes from a socket or a pipe on a goroutine of its own.
 func readAll(t *testing.T, fd, n int) <-chan []byte {
 	t.Helper()
@@ -186,7 +178,7 @@ func testSpliceAll(t *testing.T, e uringbackend.Engine) {
 	own(t, out)
 	for _, unbounded := range []bool{true, false} {
 		r, w := pipe(t)
-		a, b := sockets(t)
+		a, b := unixPair(t)
 		splice := func(name string, from, to uringbackend.FileRange) {
 			within(t, name, func() {
 				moved, _, err := e.SpliceAll(ctx, from, to, size-10, 0, unbounded)
@@ -270,7 +262,7 @@ func testSpliceAllLeaves(t *testing.T, e uringbackend.Engine) {
 	assert.Zero(t, left)
 
 	// Cancelled when some of it is through: what is left is what the reader did not get.
-	a, b := sockets(t)
+	a, b := unixPair(t)
 	_, err = unix.Write(w, patterned(5000))
 	require.NoError(t, err)
 	cancellable, cancel := context.WithCancel(ctx)
@@ -297,7 +289,7 @@ func testSpliceThrough(t *testing.T, e uringbackend.Engine) {
 	out, err := unix.Open(filepath.Join(filepath.Dir(path), "out"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
 	require.NoError(t, err)
 	own(t, out)
-	a, b := sockets(t)
+	a, b := unixPair(t)
 	r, w := pipe(t)
 	p := uringbackend.Pipe{R: r, W: w}
 	through := func(name string, from, to uringbackend.FileRange, length, want int64) {
@@ -328,7 +320,7 @@ func testSpliceThrough(t *testing.T, e uringbackend.Engine) {
 // testSpliceThroughLeaves: a destination that fails leaves bytes in the pipe, and their number is told.
 func testSpliceThroughLeaves(t *testing.T, e uringbackend.Engine) {
 	fd, _ := file(t, patterned(20_000), unix.O_RDONLY)
-	a, b := sockets(t)
+	a, b := unixPair(t)
 	r, w := pipe(t)
 	require.NoError(t, unix.Shutdown(b, unix.SHUT_RD))
 	moved, left, err := e.SpliceThrough(background(), at(fd, 0), uringbackend.Pipe{R: r, W: w}, stream(a), 20_000, 0, true)
