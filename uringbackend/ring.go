@@ -53,7 +53,7 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 	for k := kindInvalid + 1; k < kinds; k++ {
 		e.onRing[k] = f.Opcode(k).Answer == Yes
 	}
-	c.roads = roadsFor(cfg.Policy)
+	c.roads, c.forced = roadsFor(cfg.Policy), cfg.Policy == "ring"
 	var err error
 	if e.pool, err = newRingPool(c, cfg); err != nil {
 		return nil, err
@@ -173,6 +173,11 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 		return roadCall, end
 	case RoadCached:
 		return roadCached, end
+	case RoadSmall:
+		if len(ops) < minBatch && op.small() {
+			return roadCall, end
+		}
+		return roadPool, end
 	default:
 		return roadCall, end
 	}

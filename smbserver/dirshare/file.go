@@ -33,6 +33,7 @@ var (
 	_ smbserver.File       = (*file)(nil)
 	_ smbserver.Zeroer     = (*file)(nil)
 	_ smbserver.Sparser    = (*file)(nil)
+	_ smbserver.Uncacher   = (*file)(nil)
 	_ smbserver.Referencer = (*file)(nil)
 )
 
@@ -107,12 +108,20 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.handle.ReadAt(ctx, p, off)
 }
 
+// ReadUncached implements smbserver.Uncacher.
+func (f *file) ReadUncached(ctx context.Context, p []byte, off int64) (int, error) {
+	if f.handle == nil {
+		return 0, unix.EISDIR
+	}
+	return f.handle.ReadUncached(ctx, p, off)
+}
+
 // WriteAt implements smbserver.File.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, o smbserver.WriteOptions) (int, error) {
 	if f.handle == nil {
 		return 0, unix.EISDIR
 	}
-	return f.handle.WriteAt(ctx, p, off, uringbackend.WriteOptions{Append: o.Append, DataSync: o.Through})
+	return f.handle.WriteAt(ctx, p, off, uringbackend.WriteOptions{Append: o.Append, DataSync: o.Through, Uncached: o.Uncached})
 }
 
 // Sync implements smbserver.File.
