@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -155,40 +154,6 @@ func (f *file) listing(ctx context.Context) (*uringbackend.Handle, error) {
 	}
 	f.list = h
 	return h, nil
-}
-
-// ReadDir implements smbserver.File. Cookies are the backing directory's own offsets.
-func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.DirEntry) bool) error {
-	h, err := f.listing(ctx)
-	if err != nil {
-		return err
-	}
-	return h.ReadDir(ctx, int64(cookie), func(d uringbackend.Dirent) bool {
-		if d.Name == "." || d.Name == ".." {
-			return true
-		}
-		return fn(smbserver.DirEntry{
-			Name: d.Name, Cookie: uint64(d.Cookie),
-			Attr: func(ctx context.Context) (smbserver.Attr, error) { return f.entry(ctx, d.Name) },
-		})
-	})
-}
-
-// entry reads the attributes behind a name of this directory; a link shows what it leads to, beneath the root.
-func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
-	ref, st, err := f.share.view.Lookup(ctx, f.ref, name)
-	if err != nil {
-		return smbserver.Attr{}, last(err)
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		ref.Release()
-		ref, st, err = f.share.view.Resolve(ctx, path.Join(f.Path(), name), true)
-		if err != nil {
-			return smbserver.Attr{}, last(err)
-		}
-	}
-	defer ref.Release()
-	return attr(st, f.share.load(ctx, ref)), nil
 }
 
 // same checks that the name of p still names linked.
