@@ -195,8 +195,8 @@ func (h *Handle) readAt(ctx context.Context, p []byte, off int64, flags int) (in
 // for nothing. All of p is written or there is an error, and the count says how much was. With O_DIRECT the memory need
 // not be aligned, but off and the length must: EINVAL.
 //
-// Durable writes are one op with RWF_DSYNC or RWF_SYNC: it costs less than a write with a linked fsync, and a short
-// write needs no rule of its own, since what it has written is durable.
+// Durable writes are one op with RWF_DSYNC or RWF_SYNC: measured, it costs what a write with a linked fdatasync
+// does, and a short write needs no rule of its own, since what it has written is durable.
 func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOptions) (int, error) {
 	if err := h.enter(); err != nil {
 		return 0, err
