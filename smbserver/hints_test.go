@@ -59,15 +59,15 @@ func (f *hintFile) ReadUncached(ctx context.Context, p []byte, off int64) (int, 
 // TestHints: what a client says about durability, caching and its way through a file reaches the share, and changes no byte.
 func TestHints(t *testing.T) {
 	for _, q := range []struct {
-		name        string
-		options     smb2.CreateOptions
-		dialect     smb2.Dialect
-		read        uint8
-		write       uint32
-		through     bool // of the open
-		pattern     smbserver.AccessPattern
-		wantWrite   smbserver.WriteOptions
-		uncached    bool
+		name      string
+		options   smb2.CreateOptions
+		dialect   smb2.Dialect
+		read      uint8
+		write     uint32
+		through   bool // of the open
+		pattern   smbserver.AccessPattern
+		wantWrite smbserver.WriteOptions
+		uncached  bool
 	}{
 		{name: "none", dialect: smb2.Dialect311},
 		{name: "sequential", options: smb2.FileSequentialOnly, dialect: smb2.Dialect311, pattern: smbserver.PatternSequential},
