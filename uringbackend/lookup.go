@@ -26,7 +26,7 @@ type Found struct {
 }
 
 // LookupMany is Lookup, and Getxattr if the options say so, for many names of one directory, in their order. It gives the
-// engine each step for all of them at once, which on a ring costs two thirds to four fifths of one by one. The
+// engine each step for all of them at once, which on a ring costs half to nine tenths of one by one. The
 // results are those of the single calls; other than those they need not be of one moment.
 func (w *View) LookupMany(ctx context.Context, dir *Ref, names []string, o LookupOptions) []Found {
 	found := make([]Found, len(names))
