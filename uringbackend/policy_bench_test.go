@@ -129,7 +129,7 @@ func (c *policyCase) round(b *testing.B, r policyRoad) float64 {
 func policyDir(b *testing.B, fs string) string {
 	if os.Geteuid() != 0 {
 		if fs == "tmpfs" {
-			dir, err := os.MkdirTemp("/dev/shm", "policy")
+			dir, err := os.MkdirTemp("/dev/shm", "policy") //nolint:usetesting // of that file system
 			require.NoError(b, err)
 			b.Cleanup(func() { require.NoError(b, os.RemoveAll(dir)) })
 			return dir

@@ -185,7 +185,7 @@ func TestDirectHandle(t *testing.T) {
 // TestUncached: data that is not to stay in the page cache does not, where the file system can; otherwise, and where
 // only the volume's root could, reads and writes are the ordinary ones.
 func TestUncached(t *testing.T) {
-	shm, err := os.MkdirTemp("/dev/shm", "uncached")
+	shm, err := os.MkdirTemp("/dev/shm", "uncached") //nolint:usetesting // of that file system
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(shm)) })
 	dir := t.TempDir()

@@ -44,7 +44,8 @@ func TestHintsReachTheEngine(t *testing.T) {
 			advised int
 			syncs   int
 		}{
-			{smbserver.PatternUnknown, false, 0, 0}, {smbserver.PatternSequential, false, 1, 0},
+			{smbserver.PatternUnknown, false, 0, 0},
+			{smbserver.PatternSequential, false, 1, 0},
 			{smbserver.PatternRandom, true, 1, 1},
 		} {
 			for _, create := range []bool{true, false} {
