@@ -67,25 +67,55 @@ func (fs *rawFS) ReadDirPlus(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEn
 	if err != nil {
 		return fs.status(err)
 	}
+	for len(entries) > 0 {
+		some := entries[:min(lookupsAtOnce, len(entries))]
+		entries = entries[len(some):]
+		if !fs.plusEntries(f, some, out) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// lookupsAtOnce is how many entries of a READDIRPLUS are looked up together.
+const lookupsAtOnce = 64
+
+// plusEntries adds entries with their attributes and says whether all fitted.
+func (fs *rawFS) plusEntries(f *file, entries []uringbackend.Dirent, out *fuse.DirEntryList) bool {
+	names := make([]string, 0, len(entries))
+	for _, d := range entries {
+		if d.Name != "." && d.Name != ".." {
+			names = append(names, d.Name)
+		}
+	}
+	found := fs.view.LookupMany(whole(), f.h.Ref(), names, uringbackend.LookupOptions{})
+	defer func() {
+		for _, e := range found { // those that did not fit
+			if e.Err == nil {
+				e.Ref.Release()
+			}
+		}
+	}()
 	for _, d := range entries {
 		entry := out.AddDirLookupEntry(fs.dirEntry(f, d))
 		if entry == nil {
-			break
+			return false
 		}
 		if d.Name == "." || d.Name == ".." {
 			continue // node id 0: the kernel takes the name only
 		}
-		ref, st, err := fs.view.Lookup(whole(), f.h.Ref(), d.Name)
-		if err != nil {
-			if !errors.Is(err, unix.ENOENT) {
-				fs.log.Debug("entry without attributes", "name", d.Name, "err", err)
+		e := found[0]
+		found = found[1:]
+		if e.Err != nil {
+			if !errors.Is(e.Err, unix.ENOENT) {
+				fs.log.Debug("entry without attributes", "name", d.Name, "err", e.Err)
 			}
 			continue
 		}
-		out.FixMode(st.Mode)
-		fs.fillEntry(fs.nodes.enter(ref), st, entry)
+		out.FixMode(e.Stat.Mode)
+		fs.fillEntry(fs.nodes.enter(e.Ref), e.Stat, entry)
 	}
-	return fuse.OK
+	return true
 }
 
 // ReleaseDir answers RELEASEDIR.

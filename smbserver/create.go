@@ -81,9 +81,22 @@ func handleCreate(ctx context.Context, r *request) (reply, error) {
 	}
 	c.opener = opener{
 		share: c.share, user: r.sess.identity(), path: c.path,
-		noLink: req.Options&smb2.FileOpenReparsePoint != 0,
+		noLink:  req.Options&smb2.FileOpenReparsePoint != 0,
+		through: req.Options&smb2.FileWriteThrough != 0, pattern: patternOf(req.Options),
 	}
 	return c.run(ctx, r)
+}
+
+// patternOf reads the two hints of CREATE, of which a client gives one.
+func patternOf(o smb2.CreateOptions) AccessPattern {
+	switch o & (smb2.FileSequentialOnly | smb2.FileRandomAccess) {
+	case smb2.FileSequentialOnly:
+		return PatternSequential
+	case smb2.FileRandomAccess:
+		return PatternRandom
+	default:
+		return PatternUnknown
+	}
 }
 
 // checkCreate refuses what no file can make right.
@@ -323,6 +336,7 @@ func (c *creation) makeNew(ctx context.Context) error {
 	p := OpenParams{
 		Path: c.path, Read: read, Write: write || c.contexts.allocation > 0, Create: true, Directory: directory,
 		Attributes: c.req.FileAttributes & settableAttributes, User: c.opener.user,
+		Through: c.opener.through, Pattern: c.opener.pattern,
 	}
 	if directory {
 		p.Write = false

@@ -54,10 +54,13 @@ type opener struct {
 	user   Identity
 	path   string
 	noLink bool // open a link itself, if the share can
+
+	through bool          // see OpenParams
+	pattern AccessPattern // see OpenParams
 }
 
 func (o opener) open(ctx context.Context, read, write bool) (File, error) {
-	p := OpenParams{Path: o.path, Read: read, Write: write, User: o.user}
+	p := OpenParams{Path: o.path, Read: read, Write: write, User: o.user, Through: o.through, Pattern: o.pattern}
 	if o.noLink {
 		if l, ok := o.share.(LinkOpener); ok {
 			return l.OpenLink(ctx, p)

@@ -12,8 +12,8 @@ import (
 // readHead is the fixed part of a READ response; the data follows it.
 const readHead = smb2.ReadResponsePrefix - smb2.HeaderLen
 
-// handleRead handles READ, [MS-SMB2] 3.3.5.12. SMB2_READFLAG_READ_UNBUFFERED is a hint that is not taken: the page cache is what a
-// client would bypass its own for. A compressed answer needs a negotiated algorithm, of which there is none.
+// handleRead handles READ, [MS-SMB2] 3.3.5.12. SMB2_READFLAG_READ_UNBUFFERED, and an open with
+// FILE_NO_INTERMEDIATE_BUFFERING, are hints for a copied answer; pages that are lent are the cache's. A compressed answer needs a negotiated algorithm, of which there is none.
 func handleRead(ctx context.Context, r *request) (reply, error) {
 	q, err := smb2.ParseReadRequest(r.msg)
 	if err != nil {
@@ -63,7 +63,11 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 		}
 	}
 	room := r.out.room(readHead + n)
-	got, err := datapath.Copy(ctx, o.file, room[readHead:], off)
+	var file datapath.Reader = o.file
+	if u, ok := o.file.(Uncacher); ok && (o.uncached() || q.Flags&smb2.ReadUnbuffered != 0 && r.conn.neg.dialect >= Dialect302) {
+		file = uncached{u}
+	}
+	got, err := datapath.Copy(ctx, file, room[readHead:], off)
 	switch {
 	case err != nil:
 		return nil, err
@@ -74,6 +78,16 @@ func handleRead(ctx context.Context, r *request) (reply, error) {
 	r.conn.carried(plan, got)
 	return copiedReply(got), nil
 }
+
+// uncached is the Reader of a file that leaves nothing in the cache.
+type uncached struct{ u Uncacher }
+
+func (f uncached) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return f.u.ReadUncached(ctx, p, off)
+}
+
+// uncached says that the client has asked for no buffering at CREATE.
+func (o *open) uncached() bool { return o.options&smb2.FileNoIntermediateBuffering != 0 }
 
 func readPipe(ctx context.Context, r *request, n int) (reply, error) {
 	room := r.out.room(readHead + n)

@@ -38,9 +38,23 @@ type OpenParams struct {
 	Create, Directory bool
 	// Attributes are those of a new file; what the store cannot keep is dropped.
 	Attributes FileAttributes
+	// Through makes every write and change of size through the File return only when it is on stable storage.
+	Through bool
+	// Pattern is a hint.
+	Pattern AccessPattern
 	// User is who asks.
 	User Identity
 }
+
+// AccessPattern is how a client says that it will use a file. A hint: it changes no result.
+type AccessPattern uint8
+
+// Access patterns. The zero value: the client did not say, or said both.
+const (
+	PatternUnknown AccessPattern = iota
+	PatternSequential
+	PatternRandom
+)
 
 // Identity is an authenticated user. The zero value is nobody and owns no session.
 type Identity struct {
@@ -76,6 +90,8 @@ type SetAttr struct {
 type WriteOptions struct {
 	Append  bool // write at the end of file, whatever the offset
 	Through bool // return when the data is on stable storage
+	// Uncached is a hint that the data need not stay in a cache.
+	Uncached bool
 }
 
 // DirEntry is one name of a directory.
@@ -140,6 +156,11 @@ type (
 	Sparser interface {
 		SetSparse(ctx context.Context, on bool) error
 		AllocatedRanges(ctx context.Context, off, n int64) ([]ByteRange, error)
+	}
+	// Uncacher reads as ReadAt does and leaves nothing in a cache that was not there before. A hint: where it cannot be
+	// done, it is ReadAt.
+	Uncacher interface {
+		ReadUncached(ctx context.Context, p []byte, off int64) (int, error)
 	}
 	// Referencer lends file content by reference; see [datapath.Referencer].
 	Referencer = datapath.Referencer

@@ -9,7 +9,8 @@ import (
 )
 
 // handleWrite handles WRITE, [MS-SMB2] 3.3.5.13. The data is in memory of ours, whole and with its signature checked, before
-// the file sees any of it. SMB2_WRITEFLAG_WRITE_UNBUFFERED is a hint that is not taken.
+// the file sees any of it. SMB2_WRITEFLAG_WRITE_UNBUFFERED, and an open with FILE_NO_INTERMEDIATE_BUFFERING, are passed on
+// as hints.
 func handleWrite(ctx context.Context, r *request) (reply, error) {
 	q, err := smb2.ParseWriteRequest(r.msg)
 	if err != nil {
@@ -35,6 +36,7 @@ func handleWrite(ctx context.Context, r *request) (reply, error) {
 	// ([MS-FSA] 2.1.5.4), is refused like every negative one: Windows does so over SMB.
 	options := WriteOptions{Append: !o.access.Has(smb2.FileWriteData)}
 	options.Through = q.Flags&smb2.WriteThrough != 0 && neg.dialect > Dialect202 || o.options&smb2.FileWriteThrough != 0
+	options.Uncached = q.Flags&smb2.WriteUnbuffered != 0 && neg.dialect >= Dialect302 || o.uncached()
 	if q.Offset > math.MaxInt64-uint64(len(q.Data)) {
 		return nil, fmt.Errorf("%w: WRITE at %d", smb2.ErrMalformed, q.Offset)
 	}

@@ -86,7 +86,7 @@ func (e Engine) NewArena(cfg ArenaConfig) (*Arena, error) {
 		return nil, unix.EINVAL
 	}
 	stride := (cfg.Chunk + page - 1) / page * page
-	m, err := newMapping(stride*cfg.Count, cfg.Huge)
+	m, err := newMapping(context.Background(), stride*cfg.Count, cfg.Huge, e.Madvise)
 	if err != nil {
 		return nil, err
 	}

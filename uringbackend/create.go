@@ -52,7 +52,7 @@ func (w *View) Open(ctx context.Context, r *Ref, flags int) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := w.newHandle(r.Retain(), backing, pass)
+	h := w.newHandle(ctx, r.Retain(), backing, pass)
 	if flags&unix.O_TRUNC != 0 {
 		t := h.target()
 		t.writes = pass&unix.O_ACCMODE != unix.O_RDONLY
@@ -152,7 +152,7 @@ func (w *View) created(ctx context.Context, fd, flags int, nameless bool) (*Hand
 		w.v.closeFD(fd)
 		return nil, nil, Stat{}, err
 	}
-	h := w.newHandle(r.Retain(), fd, flags)
+	h := w.newHandle(ctx, r.Retain(), fd, flags)
 	h.created = true
 	if nameless {
 		if _, err := r.acquire(ctx); err != nil {

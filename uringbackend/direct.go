@@ -68,7 +68,7 @@ func (e Engine) ReadDirect(ctx context.Context, fd int, a DIOAlign, p []byte, of
 		return 0, unix.EINVAL
 	}
 	if a.fitsMemory(p) && (off|int64(len(p)))&int64(a.ReadOffset-1) == 0 {
-		return e.ReadAt(ctx, fd, p, off)
+		return e.Do(ctx, Op{Kind: KindReadAt, FD: fd, Buf: p, Offset: off, Uncached: true})
 	}
 	block := int64(a.ReadOffset)
 	buf := AlignedBuffer(int(min(max(bounceSize, block), (int64(len(p))+2*block-1)&^(block-1))), max(a.Memory, a.ReadOffset))
@@ -78,7 +78,7 @@ func (e Engine) ReadDirect(ctx context.Context, fd int, a DIOAlign, p []byte, of
 		start := at &^ (block - 1)
 		skip := int(at - start)
 		want := min(len(buf), int((int64(skip+len(p)-total)+block-1)&^(block-1)))
-		n, err := e.ReadAt(ctx, fd, buf[:want], start)
+		n, err := e.Do(ctx, Op{Kind: KindReadAt, FD: fd, Buf: buf[:want], Offset: start, Uncached: true})
 		if n > skip {
 			total += copy(p[total:], buf[skip:n])
 		}

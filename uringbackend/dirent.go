@@ -29,6 +29,8 @@ type dirStream struct {
 	// +checklocks:mu
 	cookie int64 // of the first of them
 	// +checklocks:mu
+	block []byte // what buf is the end of: all that the last read brought
+	// +checklocks:mu
 	store []byte // what buf is part of
 }
 
@@ -48,7 +50,7 @@ func (h *Handle) ReadDir(ctx context.Context, cookie int64, fn func(Dirent) (mor
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	// With an empty buffer the descriptor stands at d.cookie, but a seek costs little next to reading on.
-	if cookie == 0 || cookie != d.cookie || len(d.buf) == 0 {
+	if cookie == 0 || (cookie != d.cookie || len(d.buf) == 0) && !d.rewindLocked(cookie) {
 		if err := h.seekDirLocked(ctx, cookie); err != nil {
 			return err
 		}
@@ -68,8 +70,26 @@ func (h *Handle) ReadDir(ctx context.Context, cookie int64, fn func(Dirent) (mor
 		if err != nil || n == 0 {
 			return err
 		}
-		d.buf = d.store[:n]
+		d.block = d.store[:n]
+		d.buf = d.block
 	}
+}
+
+// rewindLocked goes back to an entry that was handed out a moment ago: a caller who has looked ahead.
+//
+// +checklocks:d.mu
+func (d *dirStream) rewindLocked(cookie int64) bool {
+	for rest := d.block; len(rest) > 0; {
+		e, next, err := parseDirent(rest)
+		if err != nil {
+			return false
+		}
+		if rest = next; e.Cookie == cookie && len(rest) > 0 {
+			d.buf, d.cookie = rest, cookie
+			return true
+		}
+	}
+	return false
 }
 
 // +checklocks:h.dir.mu
@@ -78,7 +98,7 @@ func (h *Handle) seekDirLocked(ctx context.Context, cookie int64) error {
 	if d.store == nil {
 		d.store = make([]byte, GetdentsBuffer)
 	}
-	d.buf = nil
+	d.buf, d.block = nil, nil
 	if _, err := h.v.engine.Seek(ctx, h.fd, cookie, unix.SEEK_SET); err != nil {
 		return err
 	}

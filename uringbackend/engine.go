@@ -49,7 +49,8 @@ type core struct {
 	observer Observer
 	opened   time.Time
 	roads    [kinds]Road
-	persons  int // personalities of a ring
+	forced   bool // Config.Policy is "ring"
+	persons  int  // personalities of a ring
 	cancelFD func(fd int) int
 	longest  int // ops of a chain
 

@@ -17,6 +17,8 @@ type WriteOptions struct {
 	Sync     bool // durable with metadata before it returns (RWF_SYNC)
 	DataSync bool // durable data before it returns (RWF_DSYNC)
 	Append   bool // at the end of file, whatever the offset (RWF_APPEND)
+	// Uncached asks that the data does not stay in the page cache (RWF_DONTCACHE); where the file system cannot, it does.
+	Uncached bool
 }
 
 // Handle is an open file description on the backing file. It stays with its inode whatever happens to the names.
@@ -29,8 +31,10 @@ type Handle struct {
 	fd      int
 	flags   int
 	created bool
+	align   DIOAlign // with O_DIRECT; zero where the file system does not tell or has none
 
 	// Atomic.
+	tail    atomic.Int64 // where the last append ended, 0 before the first: a guess at the size
 	ops     atomic.Int64 // operations under way, and gateClosed
 	flocked atomic.Bool  // a flock was had once
 
@@ -49,12 +53,17 @@ type Handle struct {
 const gateClosed = int64(1) << 62
 
 // newHandle takes the count of r and the descriptor.
-func (w *View) newHandle(r *Ref, fd, flags int) *Handle {
+func (w *View) newHandle(ctx context.Context, r *Ref, fd, flags int) *Handle {
 	w.v.handles.Add(1)
-	return &Handle{
+	h := &Handle{
 		v: w.v, origin: w.origin, ref: r, fd: fd, flags: flags,
 		closing: make(chan struct{}), closed: make(chan struct{}),
 	}
+	if flags&unix.O_DIRECT != 0 {
+		// Without an answer transfers go as they come, and the file system says what it does not like.
+		h.align, _ = w.v.engine.DIOAlign(ctx, fd)
+	}
+	return h
 }
 
 // enter keeps the descriptor open until leave.
@@ -123,18 +132,51 @@ func (h *Handle) Fd() int { return h.fd }
 func (h *Handle) target() target {
 	t := h.ref.target(h.origin, h.fd)
 	t.writes = h.flags&unix.O_ACCMODE != unix.O_RDONLY
+	t.durable = t.writes && h.flags&unix.O_DSYNC != 0
 	return t
 }
 
-// ReadAt reads into p from off. It is short only at the end of file, where it returns 0 and no error.
+// ReadAt reads into p from off. It is short only at the end of file, where it returns 0 and no error. With O_DIRECT neither
+// p nor off nor the length need be aligned: what is not goes through a buffer.
 func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
+	return h.readAt(ctx, p, off, 0)
+}
+
+// ReadUncached is ReadAt for data that is not wanted again: what it brings into the page cache does not stay there
+// (RWF_DONTCACHE). Where the file system cannot do that, it is ReadAt.
+func (h *Handle) ReadUncached(ctx context.Context, p []byte, off int64) (int, error) {
+	return h.readAt(ctx, p, off, h.v.dontCache())
+}
+
+// dontCache is the flag for transfers that are to leave nothing in the page cache, 0 where there is none.
+func (v *Volume) dontCache() int {
+	if v.engine.Features().RWFDontCache.Answer == Yes {
+		return unix.RWF_DONTCACHE
+	}
+	return 0
+}
+
+func (h *Handle) readAt(ctx context.Context, p []byte, off int64, flags int) (int, error) {
 	if err := h.enter(); err != nil {
 		return 0, err
 	}
 	defer h.leave()
+	direct := h.flags&unix.O_DIRECT != 0
 	total := 0
 	for total < len(p) {
-		n, err := h.v.engine.ReadAt(ctx, h.fd, p[total:], off+int64(total))
+		var n int
+		var err error
+		if direct && h.align.valid() {
+			n, err = h.v.engine.ReadDirect(ctx, h.fd, h.align, p[total:], off+int64(total))
+		} else {
+			n, err = h.v.engine.Do(ctx, Op{
+				Kind: KindReadAt, FD: h.fd, Buf: p[total:], Offset: off + int64(total), Flags: flags, Uncached: direct,
+			})
+		}
+		if flags != 0 && total == 0 && errors.Is(err, unix.EOPNOTSUPP) {
+			flags = 0 // a mount beneath the root, of another kind than the root's
+			continue
+		}
 		if err != nil {
 			return total, err
 		}
@@ -142,7 +184,7 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 			break
 		}
 		total += n
-		if h.flags&unix.O_DIRECT != 0 && n&511 != 0 {
+		if direct && (off+int64(total))&511 != 0 {
 			break // the end of file: direct I/O is short in the middle of a sector nowhere else
 		}
 	}
@@ -150,7 +192,11 @@ func (h *Handle) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 }
 
 // WriteAt writes p at off, or at the end of file if the Handle has O_APPEND or the options say so: then off counts
-// for nothing. All of p is written or there is an error, and the count says how much was.
+// for nothing. All of p is written or there is an error, and the count says how much was. With O_DIRECT the memory need
+// not be aligned, but off and the length must: EINVAL.
+//
+// Durable writes are one op with RWF_DSYNC or RWF_SYNC: measured, it costs what a write with a linked fdatasync
+// does, and a short write needs no rule of its own, since what it has written is durable.
 func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOptions) (int, error) {
 	if err := h.enter(); err != nil {
 		return 0, err
@@ -160,11 +206,14 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOption
 		return 0, nil
 	}
 	flags := 0
-	if o.Sync {
+	if o.Sync || h.flags&unix.O_SYNC == unix.O_SYNC {
 		flags |= unix.RWF_SYNC
 	}
-	if o.DataSync {
+	if o.DataSync || h.flags&unix.O_DSYNC != 0 { // the kernel would see to it, but the engine is to know that it waits
 		flags |= unix.RWF_DSYNC
+	}
+	if o.Uncached {
+		flags |= h.v.dontCache()
 	}
 	appends := o.Append || h.flags&unix.O_APPEND != 0
 	var c *Change
@@ -175,7 +224,9 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOption
 			flags |= unix.RWF_APPEND
 		}
 		off = 0
-		c, err = h.v.beginTail(ctx, h.fd, h.origin, h.ref.id, ChangeAppend, math.MaxInt64)
+		var size int64
+		c, size, err = h.v.beginTail(ctx, h.fd, h.origin, h.ref.id, ChangeAppend, tail{guess: h.tail.Load(), at: math.MaxInt64})
+		h.tail.Store(size + int64(len(p)))
 	case off < 0:
 		return 0, unix.EINVAL
 	default:
@@ -191,7 +242,11 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOption
 			at += int64(total)
 		}
 		var n int
-		n, err = h.v.engine.WriteAt(ctx, h.fd, p[total:], at, flags)
+		n, err = h.writeOnce(ctx, p[total:], at, flags)
+		if flags&unix.RWF_DONTCACHE != 0 && total == 0 && errors.Is(err, unix.EOPNOTSUPP) {
+			flags, err = flags&^unix.RWF_DONTCACHE, nil
+			continue
+		}
 		if err == nil && n == 0 {
 			err = unix.EIO
 		}
@@ -203,6 +258,23 @@ func (h *Handle) WriteAt(ctx context.Context, p []byte, off int64, o WriteOption
 		c.End(err)
 	}
 	return total, err
+}
+
+// writeOnce may be short.
+func (h *Handle) writeOnce(ctx context.Context, p []byte, off int64, flags int) (int, error) {
+	if h.flags&(unix.O_DIRECT|unix.O_APPEND) == unix.O_DIRECT && flags&unix.RWF_APPEND == 0 && h.align.valid() {
+		return h.v.engine.WriteDirect(ctx, h.fd, h.align, p, off, flags)
+	}
+	return h.v.engine.WriteAt(ctx, h.fd, p, off, flags)
+}
+
+// Advise tells the kernel how the file will be read: POSIX_FADV_SEQUENTIAL, POSIX_FADV_RANDOM, … It changes no content.
+func (h *Handle) Advise(ctx context.Context, advice int) error {
+	if err := h.enter(); err != nil {
+		return err
+	}
+	defer h.leave()
+	return h.v.engine.Fadvise(ctx, h.fd, 0, 0, advice)
 }
 
 // Sync makes what was written durable: the data and what reading it back needs, and all metadata unless dataOnly.
@@ -234,7 +306,7 @@ func (h *Handle) SetAttr(ctx context.Context, a SetAttr) (Stat, error) {
 }
 
 // Truncate sets the length in bytes. It works through a Handle that is open for reading only if the process may
-// write the file.
+// write the file. Through one with O_SYNC or O_DSYNC that is open for writing it is durable before it returns.
 func (h *Handle) Truncate(ctx context.Context, size int64) error {
 	if err := h.enter(); err != nil {
 		return err
@@ -250,7 +322,8 @@ type allocation struct {
 	shifts bool // all that follows moves
 }
 
-// Allocate applies mode FALLOC_FL_* to n bytes at off (fallocate(2)).
+// Allocate applies mode FALLOC_FL_* to n bytes at off (fallocate(2)). Through a Handle with O_SYNC or O_DSYNC it is
+// durable before it returns.
 func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n int64) error {
 	if err := h.enter(); err != nil {
 		return err
@@ -277,7 +350,7 @@ func (h *Handle) Allocate(ctx context.Context, mode uint32, off, n int64) error 
 	if err != nil {
 		return err
 	}
-	err = h.v.engine.Fallocate(ctx, h.fd, int(mode), off, n)
+	err = h.v.change(ctx, Op{Kind: KindFallocate, FD: h.fd, Flags: int(mode), Offset: off, Length: n}, h.flags&unix.O_DSYNC != 0)
 	c.End(err)
 	return err
 }

@@ -87,15 +87,19 @@ func (v *Volume) look(ctx context.Context, fd int) (known, error) {
 			return known{}, err
 		}
 	}
-	var k known
 	stx := new(unix.Statx_t)
 	if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, statMask|unix.STATX_MNT_ID, stx); err != nil {
 		return known{}, err
 	}
+	return v.known(stx), nil
+}
+
+// known is what a statx with statMask and the mount id says.
+func (v *Volume) known(stx *unix.Statx_t) (k known) {
 	k.st = statOf(stx, FileID{Dev: unix.Mkdev(stx.Dev_major, stx.Dev_minor), Ino: stx.Ino})
 	k.id = k.st.ID
 	k.dev = v.device(deviceKey{dev: k.id.Dev, mount: mountOf(stx)})
-	return k, nil
+	return k
 }
 
 // checkDevice fails with EXDEV for a device of RefuseDevice. It asks the file system for nothing: with an empty

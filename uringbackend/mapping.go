@@ -4,6 +4,7 @@ package uringbackend
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -31,8 +32,9 @@ type mapping struct {
 
 const hugePage = 2 << 20
 
-// newMapping maps size bytes, zeroed. With huge it tries for huge pages and is content with others.
-func newMapping(size int, huge bool) (mapping, error) {
+// newMapping maps size bytes, zeroed. With huge it tries for huge pages and is content with others; advise is
+// Engine.Madvise.
+func newMapping(ctx context.Context, size int, huge bool, advise func(ctx context.Context, mem []byte, advice int) error) (mapping, error) {
 	const prot, flags = unix.PROT_READ | unix.PROT_WRITE, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS
 	if !huge {
 		mem, err := unix.Mmap(-1, 0, size, prot, flags)
@@ -51,8 +53,8 @@ func newMapping(size int, huge bool) (mapping, error) {
 	m := mapping{mem: whole[skip : skip+size : skip+size], whole: whole, pages: PagesSmall}
 	aligned := whole[skip : skip+rounded]
 	// A kernel that does not know the advice leaves small pages, and not every machine obeys it: look what came of it.
-	_ = unix.Madvise(aligned, unix.MADV_HUGEPAGE)
-	_ = unix.Madvise(aligned, unix.MADV_POPULATE_WRITE)
+	_ = advise(ctx, aligned, unix.MADV_HUGEPAGE)
+	_ = advise(ctx, aligned, unix.MADV_POPULATE_WRITE)
 	if got, err := hugeBytes(uintptr(unsafe.Pointer(&aligned[0])), uintptr(len(aligned))); err == nil && got > rounded/2 {
 		m.pages = PagesTransparent
 	}

@@ -60,8 +60,14 @@ type Op struct {
 	// for the whole chain, as if the first op had it.
 	Drain bool
 	// Async is a hint that the op will block, so that a ring hands it to a worker without trying first
-	// (IOSQE_ASYNC). It changes no result.
+	// (IOSQE_ASYNC). It changes no result. Measured, it made nothing faster (docs/performance.md): a cached read costs
+	// two to three times as much, a batch of cold ones three to five times, because reads that would have been queued
+	// at the device together hold a worker each; fsync and most verbs of names go to a worker in any case. It is
+	// for a caller who must not be held up while he submits.
 	Async bool
+	// Uncached says that looking into the page cache first is no use: FD is open with O_DIRECT, for which a read that
+	// must not wait waits all the same. It changes no result.
+	Uncached bool
 
 	table *fileTable // of Direct, where no ring holds it
 }

@@ -60,6 +60,13 @@ func (r *Ref) Retain() *Ref {
 
 // Release gives back one count. With the last one the descriptor is closed.
 func (r *Ref) Release() {
+	if fd := r.drop(); fd >= 0 {
+		r.v.closeFD(fd)
+	}
+}
+
+// drop is Release that leaves the descriptor to be closed to its caller; -1: there is none.
+func (r *Ref) drop() (fd int) {
 	s := r.v.refShard(r.key())
 	s.mu.Lock()
 	if r.count == 0 {
@@ -72,9 +79,10 @@ func (r *Ref) Release() {
 		s.removeLocked(r)
 	}
 	s.mu.Unlock()
-	if last {
-		r.v.cache.forget(r)
+	if !last {
+		return -1
 	}
+	return r.v.cache.forget(r)
 }
 
 // Dup returns an O_PATH descriptor of the inode. The caller owns it.
@@ -141,6 +149,11 @@ func (v *Volume) adopt(ctx context.Context, fd int) (*Ref, Stat, error) {
 		v.closeFD(fd)
 		return nil, Stat{}, err
 	}
+	return v.adoptKnown(ctx, fd, k)
+}
+
+// adoptKnown is adopt of what has been looked at.
+func (v *Volume) adoptKnown(ctx context.Context, fd int, k known) (*Ref, Stat, error) {
 	key := refKey{dev: k.id.Dev, ino: k.id.Ino, mount: k.dev.key.mount}
 	s := v.refShard(key)
 	s.mu.Lock()
@@ -353,20 +366,18 @@ func (c *fdCache) unpin(r *Ref) {
 	}
 }
 
-// forget closes the descriptor of a Ref that has no count any more.
-func (c *fdCache) forget(r *Ref) {
+// forget returns the descriptor of a Ref that has no count any more, to be closed, or -1.
+func (c *fdCache) forget(r *Ref) int {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	r.gone = true
 	if r.fd < 0 || r.users > 0 {
-		c.mu.Unlock()
-		return
+		return -1
 	}
 	if r.idle {
 		c.removeLocked(r)
 	}
-	fd := c.takeLocked(r)
-	c.mu.Unlock()
-	c.v.closeFD(fd)
+	return c.takeLocked(r)
 }
 
 // shed closes up to n idle descriptors and says whether there was one: an answer to EMFILE.

@@ -54,7 +54,7 @@ func newRing(c *core, cfg Config) (*ringEngine, error) {
 		e.onRing[k] = f.Opcode(k).Answer == Yes
 	}
 	e.onRing[KindRecvMulti] = e.onRing[KindRecvMulti] && f.PbufRing.Answer == Yes && f.RecvMultishot.Answer == Yes
-	c.roads = roadsFor(cfg.Policy)
+	c.roads, c.forced = roadsFor(cfg.Policy), cfg.Policy == "ring"
 	var err error
 	if e.pool, err = newRingPool(c, cfg); err != nil {
 		return nil, err
@@ -174,6 +174,11 @@ func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 		return roadCall, end
 	case RoadCached:
 		return roadCached, end
+	case RoadSmall:
+		if len(ops) < minBatch && op.small() {
+			return roadCall, end
+		}
+		return roadPool, end
 	default:
 		return roadCall, end
 	}

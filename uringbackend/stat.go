@@ -91,6 +91,8 @@ type target struct {
 	typ    uint32
 	fd     int
 	writes bool // fd is open for writing
+	// durable: a new length is on stable storage before it is reported.
+	durable bool
 }
 
 // setAttr applies a and returns the attributes after it. A failure leaves what was applied before it.
@@ -162,34 +164,65 @@ func (t target) truncate(ctx context.Context, size int64) error {
 		defer t.v.closeFD(w)
 		fd = w
 	}
-	c, err := t.v.beginTail(ctx, fd, t.origin, t.id, ChangeTruncate, size)
+	c, _, err := t.v.beginTail(ctx, fd, t.origin, t.id, ChangeTruncate, tail{guess: -1, at: size})
 	if err != nil {
 		return err
 	}
-	err = t.v.engine.Ftruncate(ctx, fd, size)
+	err = t.v.change(ctx, Op{Kind: KindFtruncate, FD: fd, Length: size}, t.durable)
 	c.End(err)
 	return err
 }
 
-// beginTail holds [min(at, size), ∞): what setting the length to at, or (at infinite) appending, changes. The file
-// may shrink before the hold is had; then what was held is not enough and the hold is taken again.
-func (v *Volume) beginTail(ctx context.Context, fd int, origin Origin, id FileID, kind ChangeKind, at int64) (*Change, error) {
+// change carries op out on its descriptor and, if durable, makes the outcome durable by a linked fsync: both in one
+// Submit, the second only if the first succeeded. It reports the error of the first that failed: like a write
+// whose fsync failed, the change is then there, but not known to be on the disk.
+func (v *Volume) change(ctx context.Context, op Op, durable bool) error {
+	if !durable {
+		_, err := v.engine.Do(ctx, op)
+		return err
+	}
+	op.Link = true
+	chain := []Op{op, {Kind: KindFsync, FD: op.FD}}
+	var errs [2]error
+	v.engine.Submit(context.WithoutCancel(ctx), chain, func(i, _ int, _ bool, err error) { errs[i] = err })
+	if errs[0] != nil {
+		return errs[0]
+	}
+	return errs[1]
+}
+
+// tail is the part of a file from the offset at, or from its end if that comes first.
+type tail struct {
+	guess int64 // at the size, not positive: none; a wrong one costs a wider hold, or one more look
+	at    int64
+}
+
+// beginTail holds [min(t.at, size), ∞): what setting the length to t.at, or (infinite) appending, changes. The file may
+// shrink before the hold is had; then what was held is not enough and the hold is taken again. It returns the size.
+func (v *Volume) beginTail(
+	ctx context.Context, fd int, origin Origin, id FileID, kind ChangeKind, t tail,
+) (_ *Change, size int64, err error) {
+	size = t.guess
 	stx := new(unix.Statx_t)
-	if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx); err != nil {
-		return nil, err
+	if size <= 0 {
+		if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx); err != nil {
+			return nil, 0, err
+		}
+		size = int64(stx.Size)
 	}
 	for {
-		from := min(at, int64(stx.Size))
+		from := min(t.at, size)
 		c, err := v.BeginChange(ctx, origin, id, kind, Range{from, -1})
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if err := v.engine.Statx(ctx, fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx); err != nil {
 			c.End(err)
-			return nil, err
+			return nil, 0, err
 		}
-		if int64(stx.Size) >= from {
-			return c, nil
+		size = int64(stx.Size)
+		if size >= from {
+			return c, size, nil
 		}
 		c.End(unix.EAGAIN)
 	}

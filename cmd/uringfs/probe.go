@@ -4,7 +4,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -44,10 +46,42 @@ func probeCommand() *cobra.Command {
 				}
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", out.Ability, out.Answer, out.Since, out.UsedBy, out.Fallback, out.Why)
 			}
-			return table.Flush()
+			if err := table.Flush(); err != nil {
+				return err
+			}
+			return printPolicy(cmd.OutOrStdout(), features, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "one object a line")
 	cmd.Flags().StringVar(&dir, "dir", "", "a directory of the file system to ask about")
 	return cmd
+}
+
+// printPolicy says how an engine on this kernel would carry each verb out, and why.
+func printPolicy(w io.Writer, features uringbackend.Features, asJSON bool) (err error) {
+	engine, err := uringbackend.Open("auto", features, uringbackend.Config{Rings: 1, Entries: 8})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close()) }()
+	type row struct {
+		Verb string `json:"verb"`
+		Road string `json:"road"`
+		Why  string `json:"why"`
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	if !asJSON {
+		fmt.Fprintln(table, "\nverb\troad\twhy")
+	}
+	for _, p := range engine.Policy() {
+		out := row{Verb: p.Verb, Road: p.Road.String(), Why: p.Why}
+		if asJSON {
+			if err := json.NewEncoder(w).Encode(out); err != nil {
+				return err
+			}
+			continue
+		}
+		fmt.Fprintf(table, "%s\t%s\t%s\n", out.Verb, out.Road, out.Why)
+	}
+	return table.Flush()
 }

@@ -27,6 +27,9 @@ const storable = fscc.AttrHidden | fscc.AttrSystem | fscc.AttrArchive | fscc.Att
 
 const storableSparse = fscc.AttrSparseFile
 
+// storedSize is room for it, bytes.
+const storedSize = 64
+
 // stored is the content of xattrDOS.
 type stored struct {
 	attributes smbserver.FileAttributes
@@ -35,14 +38,18 @@ type stored struct {
 
 // load reads xattrDOS; a file without it, or with one that makes no sense, has the zero value.
 func (s *Share) load(ctx context.Context, ref *uringbackend.Ref) stored {
-	var buf [64]byte
+	var buf [storedSize]byte
 	n, err := s.view.Getxattr(ctx, ref, xattrDOS, buf[:])
 	if err != nil {
 		return stored{}
 	}
+	return parseStored(buf[:n])
+}
+
+func parseStored(text []byte) stored {
 	var d stored
 	var created int64
-	if _, err := fmt.Sscanf(string(buf[:n]), "1 %x %d", (*uint32)(&d.attributes), &created); err != nil {
+	if _, err := fmt.Sscanf(string(text), "1 %x %d", (*uint32)(&d.attributes), &created); err != nil {
 		return stored{}
 	}
 	d.attributes &= storable

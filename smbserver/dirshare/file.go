@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -33,6 +32,7 @@ var (
 	_ smbserver.File       = (*file)(nil)
 	_ smbserver.Zeroer     = (*file)(nil)
 	_ smbserver.Sparser    = (*file)(nil)
+	_ smbserver.Uncacher   = (*file)(nil)
 	_ smbserver.Referencer = (*file)(nil)
 )
 
@@ -107,12 +107,20 @@ func (f *file) ReadAt(ctx context.Context, p []byte, off int64) (int, error) {
 	return f.handle.ReadAt(ctx, p, off)
 }
 
+// ReadUncached implements smbserver.Uncacher.
+func (f *file) ReadUncached(ctx context.Context, p []byte, off int64) (int, error) {
+	if f.handle == nil {
+		return 0, unix.EISDIR
+	}
+	return f.handle.ReadUncached(ctx, p, off)
+}
+
 // WriteAt implements smbserver.File.
 func (f *file) WriteAt(ctx context.Context, p []byte, off int64, o smbserver.WriteOptions) (int, error) {
 	if f.handle == nil {
 		return 0, unix.EISDIR
 	}
-	return f.handle.WriteAt(ctx, p, off, uringbackend.WriteOptions{Append: o.Append, DataSync: o.Through})
+	return f.handle.WriteAt(ctx, p, off, uringbackend.WriteOptions{Append: o.Append, DataSync: o.Through, Uncached: o.Uncached})
 }
 
 // Sync implements smbserver.File.
@@ -146,40 +154,6 @@ func (f *file) listing(ctx context.Context) (*uringbackend.Handle, error) {
 	}
 	f.list = h
 	return h, nil
-}
-
-// ReadDir implements smbserver.File. Cookies are the backing directory's own offsets.
-func (f *file) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.DirEntry) bool) error {
-	h, err := f.listing(ctx)
-	if err != nil {
-		return err
-	}
-	return h.ReadDir(ctx, int64(cookie), func(d uringbackend.Dirent) bool {
-		if d.Name == "." || d.Name == ".." {
-			return true
-		}
-		return fn(smbserver.DirEntry{
-			Name: d.Name, Cookie: uint64(d.Cookie),
-			Attr: func(ctx context.Context) (smbserver.Attr, error) { return f.entry(ctx, d.Name) },
-		})
-	})
-}
-
-// entry reads the attributes behind a name of this directory; a link shows what it leads to, beneath the root.
-func (f *file) entry(ctx context.Context, name string) (smbserver.Attr, error) {
-	ref, st, err := f.share.view.Lookup(ctx, f.ref, name)
-	if err != nil {
-		return smbserver.Attr{}, last(err)
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		ref.Release()
-		ref, st, err = f.share.view.Resolve(ctx, path.Join(f.Path(), name), true)
-		if err != nil {
-			return smbserver.Attr{}, last(err)
-		}
-	}
-	defer ref.Release()
-	return attr(st, f.share.load(ctx, ref)), nil
 }
 
 // same checks that the name of p still names linked.

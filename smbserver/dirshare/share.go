@@ -230,7 +230,34 @@ func (s *Share) data(ctx context.Context, ref *uringbackend.Ref, p smbserver.Ope
 	case p.Write:
 		flags = unix.O_WRONLY
 	}
-	return s.view.Open(ctx, ref, flags)
+	h, err := s.view.Open(ctx, ref, flags|through(p))
+	if err == nil {
+		s.advise(ctx, h, p.Pattern)
+	}
+	return h, err
+}
+
+// through is the open flag of a file whose changes are durable before they are answered.
+func through(p smbserver.OpenParams) int {
+	if p.Through {
+		return unix.O_DSYNC
+	}
+	return 0
+}
+
+// advise hands the client's hint on: it sets how far the kernel reads ahead. What cannot be taken is dropped.
+func (s *Share) advise(ctx context.Context, h *uringbackend.Handle, p smbserver.AccessPattern) {
+	advice := unix.FADV_SEQUENTIAL
+	switch p {
+	case smbserver.PatternSequential:
+	case smbserver.PatternRandom:
+		advice = unix.FADV_RANDOM
+	default:
+		return
+	}
+	if err := h.Advise(ctx, advice); err != nil {
+		s.cfg.Logger.Debug("access pattern", "err", err)
+	}
 }
 
 // create takes at where it succeeds.
@@ -251,10 +278,11 @@ func (s *Share) create(ctx context.Context, at place, p smbserver.OpenParams) (*
 		if p.Attributes&attributeReadOnly != 0 {
 			mode &^= 0o222
 		}
-		h, ref, _, err := s.view.Create(ctx, at.dir, at.name, unix.O_RDWR|unix.O_EXCL, mode, uringbackend.Creds{})
+		h, ref, _, err := s.view.Create(ctx, at.dir, at.name, unix.O_RDWR|unix.O_EXCL|through(p), mode, uringbackend.Creds{})
 		if err != nil {
 			return nil, last(err)
 		}
+		s.advise(ctx, h, p.Pattern)
 		f.ref, f.handle = ref, h
 	}
 	f.id, f.name = fileID(f.ref.ID()), s.names.hold(at, f.ref.ID())
