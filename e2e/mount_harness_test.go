@@ -47,7 +47,7 @@ type mountOptions struct {
 
 // mountArgs is the command line for o.
 func mountArgs(o mountOptions) []string {
-	return append([]string{o.command, o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)
+	return serving(append([]string{o.command, o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)...)
 }
 
 // startMount mounts, and takes the mount down at the end of the test: the server must then exit with 0 and without races.

@@ -357,7 +357,7 @@ func TestKillUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	start := func(port string) *supervise.Child {
 		child, err := supervise.Start(t.Context(), supervise.Command{
-			Path: binary, Args: []string{"smb", dir, "--guest", "--listen", "127.0.0.1:" + port}, Stderr: os.Stderr,
+			Path: binary, Args: serving("smb", dir, "--guest", "--listen", "127.0.0.1:"+port), Stderr: os.Stderr,
 		})
 		require.NoError(t, err)
 		return child
