@@ -10,13 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPersist bounds how often an op is carried out. An answer that stays the same so long is the file system's own.
+// maxPersist bounds how often an op is carried out.
 const maxPersist = 64
 
 // persistent is the engine as a Volume uses it: what was interrupted before it did anything is carried out again, because
 // a client could not make sense of it. POSIX lets a call report EINTR only when the caller caught a signal, and the
 // signals of this process are none of a client's; SMB has no status for it. EAGAIN is no answer of a file either, as
-// none is opened with O_NONBLOCK, except for the verbs and flags that ask not to wait.
+// none is opened with O_NONBLOCK, except for the verbs and flags that ask not to wait. What never gets through is EIO:
+// a client that hears EAGAIN from a mount may poll for ever (Go's os.File does), and one that hears EINTR try for ever.
 //
 // A close is not repeated: the descriptor is gone, close(2), and so EINTR is as good as success.
 type persistent struct {
@@ -53,7 +54,11 @@ func (p *persistent) Submit(ctx context.Context, ops []Op, done func(i, n int, m
 	c := p.calls.Get().(*persistentCall)
 	for try := 1; ; try++ {
 		p.next.Submit(ctx, ops, c.done)
-		if c.err == nil || try == maxPersist || !transient(&ops[0], c.err) {
+		if c.err == nil || !transient(&ops[0], c.err) {
+			break
+		}
+		if try == maxPersist {
+			c.err = unix.EIO
 			break
 		}
 	}

@@ -60,7 +60,8 @@ func TestVolumeDoesNotPassInterruptionsOn(t *testing.T) {
 	}
 }
 
-// TestVolumeGivesUp: an answer that never changes is passed on, and so is EAGAIN where it is an answer.
+// TestVolumeGivesUp: what never gets through is an error that nobody waits or tries again for. EAGAIN is passed on where
+// it is an answer.
 func TestVolumeGivesUp(t *testing.T) {
 	w, dir := faultyTree(t, "seed=1,write_at=EINTR:1,fsync=EAGAIN:1,flock=EAGAIN:1,close=EIO:1")
 	ctx := t.Context()
@@ -73,8 +74,9 @@ func TestVolumeGivesUp(t *testing.T) {
 	h, err := w.Open(ctx, r, unix.O_RDWR)
 	require.NoError(t, err)
 	_, err = h.WriteAt(ctx, []byte("x"), 0, WriteOptions{})
-	require.ErrorIs(t, err, unix.EINTR)
-	require.ErrorIs(t, h.Sync(ctx, false), unix.EAGAIN)
+	require.ErrorIs(t, err, unix.EIO)
+	require.ErrorIs(t, h.Sync(ctx, false), unix.EIO)
+	require.ErrorIs(t, h.Flock(ctx, unix.LOCK_EX, false), unix.EAGAIN)
 	require.ErrorIs(t, h.Close(ctx), unix.EIO)
 }
 
