@@ -40,6 +40,7 @@ test: ## unit tests under the race detector (those of the tree itself are in che
 	$(GO) test -race -shuffle=on -timeout 480s ./cmd/... ./fusefs/... ./internal/... ./smbserver/... ./uringbackend/...
 
 e2e: ## real mounts, real clients, the race table; needs root for most, says what the machine lacks
+	@echo "e2e variant: $${URINGFS_E2E_FLAGS:-as shipped}"
 	$(E2E) ./e2e/...
 
 e2e-brief: ## a part of e2e with the ring forced wherever it can be
