@@ -5,7 +5,6 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
-
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/uringfs/uringfs/internal/seed"
 )
@@ -89,6 +89,46 @@ func unaligned(t *testing.T, m *mounted, files map[string][]byte) {
 	}
 }
 
+// TestFaultsOfPayloads reads by reference while splices are short, are interrupted, and fail: a client gets the right bytes,
+// or an error, or loses its connection, and the server goes on.
+func TestFaultsOfPayloads(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		r := seed.FromTest(t)
+		for _, test := range []struct {
+			name, faults string
+			fails        bool
+		}{
+			{"harmless", "splice=short:0.3,splice=EINTR:0.1,splice=delay(200us):0.05,late:0.1,reorder:0.2", false},
+			{"honest", "splice=short:0.1,splice=EIO:0.03", true},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				plan := fmt.Sprintf("seed=%d,%s", r.Uint64(), test.faults)
+				t.Logf("faults: %s", plan)
+				s := startSMB(t, engine, "--read-path", "unsafe-splice", "--faults", plan)
+				data := pattern(6<<20 + 77)
+				require.NoError(t, os.WriteFile(filepath.Join(s.dir, "f"), data, 0o644))
+				back := filepath.Join(t.TempDir(), "f")
+				good := 0
+				for range 4 {
+					out, err := s.smbclient(t, "get f "+back)
+					if test.fails && (err != nil || strings.Contains(out, "NT_STATUS_")) {
+						continue
+					}
+					require.NoError(t, err, "%s", out)
+					got, err := os.ReadFile(back)
+					require.NoError(t, err)
+					require.True(t, bytes.Equal(data, got), "%s", out)
+					good++
+				}
+				if !test.fails {
+					assert.GreaterOrEqual(t, s.status(t).Reads["unsafe-splice"].Bytes, int64(4*len(data)), "nothing was copied instead")
+				}
+				t.Logf("%d of 4 whole", good)
+			})
+		}
+	})
+}
+
 // honest are faults that reach clients as errors.
 const honest = "read_at=short:0.1,write_at=short:0.1,read_at=EIO:0.05,write_at=EIO:0.04,write_at=ENOSPC:0.04,write_at=EDQUOT:0.04,fsync=EIO:0.1," +
 	"ftruncate=EIO:0.1,fallocate=ENOSPC:0.2,openat2=EIO:0.02,openat2=ENOSPC:0.02,statx=EIO:0.01,mkdirat=ENOSPC:0.1,unlinkat=EIO:0.1," +
@@ -107,6 +147,7 @@ func TestFaultsAreTold(t *testing.T) {
 			require.NoError(t, j.step(doors[i%len(doors)]), "operation %d", i)
 		}
 		puts := putDespiteFaults(t, s.smbServer)
+		mapDespiteFaults(t, s.mounted)
 		assert.Greater(t, j.failed, 50, "faults were met")
 		assert.Greater(t, j.done, 500, "most went well")
 		assert.Zero(t, s.mounted.status(t).SMB.Panics)
@@ -159,6 +200,44 @@ func putDespiteFaults(t *testing.T, s *smbServer) map[string][]byte {
 		}
 	}
 	return puts
+}
+
+// mapDespiteFaults dirties a mapping again and again: when msync(2) succeeds, the backing file has all of it. A short write
+// of pages that the kernel writes back by itself must not pass for a whole one.
+func mapDespiteFaults(t *testing.T, m *mounted) {
+	t.Helper()
+	const size = 64 << 10
+	name := "mapped"
+	require.NoError(t, os.WriteFile(m.under(name), make([]byte, size), 0o644))
+	synced, failed := 0, 0
+	for version := byte(1); version <= 60; version++ {
+		f, err := os.OpenFile(m.path(name), os.O_RDWR, 0)
+		if err != nil {
+			require.True(t, mountDoor{}.injected(err), "%v", err)
+			continue
+		}
+		p, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+		require.NoError(t, err)
+		// Only pages that are there: a fault of the server would be a SIGBUS of ours.
+		if _, err = f.ReadAt(make([]byte, size), 0); err == nil {
+			copy(p, bytes.Repeat([]byte{version}, size))
+			err = unix.Msync(p, unix.MS_SYNC)
+		}
+		if err == nil {
+			got, err := os.ReadFile(m.under(name))
+			require.NoError(t, err)
+			require.True(t, bytes.Equal(bytes.Repeat([]byte{version}, size), got), "version %d", version)
+			synced++
+		} else {
+			require.True(t, mountDoor{}.injected(err), "%v", err)
+			failed++
+		}
+		require.NoError(t, unix.Munmap(p))
+		_ = f.Close() // tells of a fault, or not
+	}
+	assert.Positive(t, synced)
+	assert.Positive(t, failed)
+	t.Logf("%d mappings written, %d failed", synced, failed)
 }
 
 // door is a way to a tree. Names are plain; errors are the client's.
