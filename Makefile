@@ -16,7 +16,7 @@ NETPOLL := --engine-policy ring --loop netpoll
 # protection with a tree, payloads by reference, kill -9 with a mount and with a share, faults, the table of one path.
 # e2e-ring runs everything. OpenSymlinkRace is a minute of chance that the other pass has.
 BRIEF := TestMountPosix/ring|TestMountServesReadsAndWrites/ring|TestMountLocks/ring|TestSmbclientEveryDialectAndProtection/ring
-BRIEF := $(BRIEF)|TestReadPathIsWhatServed|TestMountKilledUnderLoad/ring|TestKillUnderLoad|TestFaultsNobodyNotices/ring|TestRaceOneCase
+BRIEF := $(BRIEF)|TestReadPathIsWhatServed|TestMountKilledUnderLoad/ring|TestKillUnderLoad|TestFaultsNobodyNotices/ring|TestFaultsOfPayloads/ring|TestRaceOneCase
 
 .PHONY: help build race check lint test e2e e2e-brief e2e-ring e2e-netpoll ci fuzz bench fresh conformance soak clean
 help: ## list the verbs

@@ -147,7 +147,6 @@ func TestFaultsAreTold(t *testing.T) {
 			require.NoError(t, j.step(doors[i%len(doors)]), "operation %d", i)
 		}
 		puts := putDespiteFaults(t, s.smbServer)
-		mapDespiteFaults(t, s.mounted)
 		assert.Greater(t, j.failed, 50, "faults were met")
 		assert.Greater(t, j.done, 500, "most went well")
 		assert.Zero(t, s.mounted.status(t).SMB.Panics)
@@ -202,42 +201,41 @@ func putDespiteFaults(t *testing.T, s *smbServer) map[string][]byte {
 	return puts
 }
 
-// mapDespiteFaults dirties a mapping again and again: when msync(2) succeeds, the backing file has all of it. A short write
-// of pages that the kernel writes back by itself must not pass for a whole one.
-func mapDespiteFaults(t *testing.T, m *mounted) {
-	t.Helper()
-	const size = 64 << 10
-	name := "mapped"
-	require.NoError(t, os.WriteFile(m.under(name), make([]byte, size), 0o644))
-	synced, failed := 0, 0
-	for version := byte(1); version <= 60; version++ {
+// TestFaultsOfMappings dirties a mapping again and again: when msync(2) succeeds, the backing file has all of it. A short
+// write of pages that the kernel writes back by itself must not pass for a whole one.
+func TestFaultsOfMappings(t *testing.T) {
+	onEngines(t, func(t *testing.T, engine string) {
+		const size = 64 << 10
+		plan := fmt.Sprintf("seed=%d,write_at=short:0.5,write_at=EIO:0.2,write_at=ENOSPC:0.1,write_at=EINTR:0.1", seed.FromTest(t).Uint64())
+		t.Logf("faults: %s", plan)
+		m := startMount(t, mountOptions{engine: engine, args: []string{"--faults", plan}})
+		name := "mapped"
+		require.NoError(t, os.WriteFile(m.under(name), make([]byte, size), 0o644))
 		f, err := os.OpenFile(m.path(name), os.O_RDWR, 0)
-		if err != nil {
-			require.True(t, mountDoor{}.injected(err), "%v", err)
-			continue
-		}
+		require.NoError(t, err)
+		defer f.Close()
 		p, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 		require.NoError(t, err)
-		// Only pages that are there: a fault of the server would be a SIGBUS of ours.
-		if _, err = f.ReadAt(make([]byte, size), 0); err == nil {
-			copy(p, bytes.Repeat([]byte{version}, size))
-			err = unix.Msync(p, unix.MS_SYNC)
-		}
-		if err == nil {
+		synced, failed := 0, 0
+		for version := byte(1); version <= 100; version++ {
+			want := bytes.Repeat([]byte{version}, size)
+			copy(p, want)
+			err := unix.Msync(p, unix.MS_SYNC)
+			if err != nil {
+				require.True(t, mountDoor{}.injected(err), "%v", err)
+				failed++
+				continue
+			}
 			got, err := os.ReadFile(m.under(name))
 			require.NoError(t, err)
-			require.True(t, bytes.Equal(bytes.Repeat([]byte{version}, size), got), "version %d", version)
+			require.True(t, bytes.Equal(want, got), "version %d", version)
 			synced++
-		} else {
-			require.True(t, mountDoor{}.injected(err), "%v", err)
-			failed++
 		}
 		require.NoError(t, unix.Munmap(p))
-		_ = f.Close() // tells of a fault, or not
-	}
-	assert.Positive(t, synced)
-	assert.Positive(t, failed)
-	t.Logf("%d mappings written, %d failed", synced, failed)
+		assert.Positive(t, synced)
+		assert.Positive(t, failed)
+		t.Logf("%d mappings written, %d failed", synced, failed)
+	})
 }
 
 // door is a way to a tree. Names are plain; errors are the client's.
