@@ -50,5 +50,10 @@ func testMain(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		return 1
 	}
+	if extra, err = parseExtra(os.Getenv(flagsEnv)); err != nil {
+		fmt.Fprintln(os.Stderr, flagsEnv+":", err)
+		return 1
+	}
+	fmt.Fprintln(os.Stderr, "e2e variant:", variant())
 	return m.Run()
 }

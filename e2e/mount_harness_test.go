@@ -41,13 +41,14 @@ type mountOptions struct {
 	mnt        string // made when empty
 	args       []string
 	credential *syscall.Credential
+	noRing     bool // io_uring is refused, as by a container's seccomp filter
 	maxFiles   int  // RLIMIT_NOFILE of the server, soft and hard; 0: as it is
 	keep       bool // the test itself ends the server and judges its exit
 }
 
 // mountArgs is the command line for o.
 func mountArgs(o mountOptions) []string {
-	return append([]string{o.command, o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)
+	return serving(append([]string{o.command, o.backing, o.mnt, "--engine", o.engine, "--log", "warn"}, o.args...)...)
 }
 
 // startMount mounts, and takes the mount down at the end of the test: the server must then exit with 0 and without races.
@@ -74,7 +75,10 @@ func tryMount(t *testing.T, o mountOptions) (*mounted, error) {
 		o.mnt = publicDir(t)
 	}
 	m := &mounted{backing: o.backing, mnt: o.mnt}
-	path, args := binary, mountArgs(o)
+	path, args, env := binary, mountArgs(o), append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66")
+	if o.noRing {
+		path, args, env = withoutRing(t, args, env)
+	}
 	if o.maxFiles > 0 {
 		args = append([]string{"-c", `ulimit -n "$1"; shift; exec "$@"`, "sh", strconv.Itoa(o.maxFiles), binary}, args...)
 		path = "/bin/sh"
@@ -82,8 +86,7 @@ func tryMount(t *testing.T, o mountOptions) (*mounted, error) {
 	var err error
 	m.child, err = supervise.Start(t.Context(), supervise.Command{
 		Path: path, Args: args, Credential: o.credential, Dir: "/",
-		Env:    append(os.Environ(), "GORACE=halt_on_error=1 exitcode=66"),
-		Stderr: logWriter{t},
+		Env: env, Stderr: logWriter{t},
 	})
 	if err != nil {
 		return nil, err

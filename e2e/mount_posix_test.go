@@ -36,8 +36,9 @@ func TestMountPosix(t *testing.T) {
 		}
 		st := m.status(t)
 		assert.NotZero(t, st.Fuse.Ops["SETLK"], "locks reach the server")
+		checkRoads(t, st, engine)
 		if engine == "ring" {
-			assert.Empty(t, st.Engine.Fallbacks, "the ring does its verbs by itself")
+			assert.NotZero(t, st.Engine.Ring["write_at"], "writes took the ring")
 		}
 	})
 }

@@ -35,6 +35,8 @@ func play(role string, args []string) int {
 	case "load":
 		load(args[0])
 		return 0
+	case "without-ring":
+		err = execWithoutRing(args)
 	case "stress":
 		err = stress(args[0], args[1])
 	}

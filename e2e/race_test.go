@@ -34,7 +34,7 @@ type cell struct {
 // race runs the lab and returns its lines and exit code.
 func race(t *testing.T, args ...string) (raw []map[string]any, cells []cell, code int) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), binary, append([]string{"race", "--json"}, args...)...)
+	cmd := exec.CommandContext(t.Context(), binary, serving(append([]string{"race", "--json"}, args...)...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -121,7 +121,7 @@ func startRace(t *testing.T, dir string) *exec.Cmd {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	t.Cleanup(func() { r.Close() })
-	cmd := exec.CommandContext(t.Context(), binary, "race", "--json", "--dir", dir)
+	cmd := exec.CommandContext(t.Context(), binary, serving("race", "--json", "--dir", dir)...)
 	cmd.Stdout = w
 	require.NoError(t, cmd.Start())
 	require.NoError(t, w.Close())

@@ -41,7 +41,7 @@ func startSMB(t *testing.T, engine string, args ...string) *smbServer {
 	users := filepath.Join(t.TempDir(), "users")
 	require.NoError(t, passwd.Set(users, user, secret))
 	args = append([]string{"smb", dir, "--listen", "127.0.0.1:0", "--share", "share", "--passwd-file", users, "--engine", engine}, args...)
-	child, err := supervise.Start(t.Context(), supervise.Command{Path: binary, Args: args, Stderr: os.Stderr})
+	child, err := supervise.Start(t.Context(), supervise.Command{Path: binary, Args: serving(args...), Stderr: os.Stderr})
 	require.NoError(t, err)
 	var ready struct{ Ctl string }
 	require.NoError(t, json.Unmarshal(child.Ready(), &ready))
@@ -50,11 +50,7 @@ func startSMB(t *testing.T, engine string, args ...string) *smbServer {
 		st, err := ctl.Get(context.Background(), s.ctl)
 		if assert.NoError(t, err, "the server is gone: %s", child.Stderr()) {
 			assert.Zero(t, st.SMB.Panics)
-			assert.Equal(t, engine, st.Engine.Name)
-			assert.Empty(t, st.Engine.Fallbacks)
-			if engine == "ring" {
-				assert.Positive(t, st.Engine.Ring["statx"], "nothing went through the ring")
-			}
+			checkRoads(t, st, engine)
 		}
 		require.NoError(t, child.Stop(context.Background()), "%s", child.Stderr())
 	})

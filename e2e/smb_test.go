@@ -44,14 +44,27 @@ func TestSmbclientEveryDialectAndProtection(t *testing.T) {
 		s := startSMB(t, engine)
 		data := pattern(3 << 20)
 		require.NoError(t, os.WriteFile(filepath.Join(s.dir, "f"), data, 0o644))
+		local, names := t.TempDir(), []string{"a", "d/b", "d/e/c"}
+		for i, name := range names {
+			require.NoError(t, os.MkdirAll(filepath.Join(local, "tree", filepath.Dir(name)), 0o755))
+			require.NoError(t, os.WriteFile(filepath.Join(local, "tree", name), data[:i*70_000], 0o644))
+		}
 		for _, dialect := range []string{"SMB2_02", "SMB2_10", "SMB3_00", "SMB3_02", "SMB3_11"} {
 			for _, protection := range []string{"off", "sign"} {
 				t.Run(dialect+"/"+protection, func(t *testing.T) {
-					back := filepath.Join(t.TempDir(), "down")
-					s.ok(t, "get f "+back+"; ls", "-m", dialect, "--option=clientminprotocol="+dialect, "--client-protection="+protection)
-					got, err := os.ReadFile(back)
+					down := t.TempDir()
+					s.ok(t, "prompt off; recurse on; lcd "+local+"; mput tree; lcd "+down+"; mget tree; deltree tree; get f; ls",
+						"-m", dialect, "--option=clientminprotocol="+dialect, "--client-protection="+protection)
+					got, err := os.ReadFile(filepath.Join(down, "f"))
 					require.NoError(t, err)
 					require.True(t, bytes.Equal(data, got))
+					for i, name := range names {
+						got, err := os.ReadFile(filepath.Join(down, "tree", name))
+						require.NoError(t, err)
+						require.True(t, bytes.Equal(data[:i*70_000], got), "%s", name)
+					}
+					_, err = os.Stat(filepath.Join(s.dir, "tree"))
+					require.ErrorIs(t, err, fs.ErrNotExist)
 				})
 			}
 		}
@@ -357,7 +370,7 @@ func TestKillUnderLoad(t *testing.T) {
 	dir := t.TempDir()
 	start := func(port string) *supervise.Child {
 		child, err := supervise.Start(t.Context(), supervise.Command{
-			Path: binary, Args: []string{"smb", dir, "--guest", "--listen", "127.0.0.1:" + port}, Stderr: os.Stderr,
+			Path: binary, Args: serving("smb", dir, "--guest", "--listen", "127.0.0.1:"+port), Stderr: os.Stderr,
 		})
 		require.NoError(t, err)
 		return child

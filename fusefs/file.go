@@ -222,7 +222,9 @@ func (fs *rawFS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32
 			n, err = h.WriteAt(whole(), data, int64(in.Offset), uringbackend.WriteOptions{})
 		}
 	}
-	if err != nil {
+	// What was written before the error is told, as write(2) does; the error meets the next write. Of pages that the kernel
+	// writes back by itself it looks at the error only (fs/fuse/file.c fuse_writepage_end).
+	if err != nil && (n == 0 || in.WriteFlags&fuse.WRITE_CACHE != 0) {
 		return 0, fs.status(err)
 	}
 	fs.bytesWritten.Add(uint64(n))

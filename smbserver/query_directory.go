@@ -2,9 +2,11 @@ package smbserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/uringfs/uringfs/internal/fscc"
 	"github.com/uringfs/uringfs/internal/smb2"
@@ -120,7 +122,8 @@ func (e *dirEnum) fillLocked(ctx context.Context, l *listing) error {
 			stopped = err
 			return false
 		}
-		if !l.addEntry(ctx, entry, e.pattern) {
+		var more bool
+		if more, stopped = l.addEntry(ctx, entry, e.pattern); !more {
 			return false
 		}
 		e.cookie = entry.Cookie
@@ -169,21 +172,40 @@ func (l *listing) attrOf(ctx context.Context, path string) (Attr, error) {
 	return a, err
 }
 
-// addEntry adds an entry that matches. One whose attributes cannot be read is left out: it has been removed meanwhile, or
-// it is a link that leads nowhere in this share and so cannot be opened either.
-func (l *listing) addEntry(ctx context.Context, entry DirEntry, p fscc.Pattern) bool {
+// addEntry adds an entry that matches, and reports whether to go on. One that has no attributes is left out: see gone. Any
+// other failure to read them ends the listing: a client that was told of all names but one would take that one for deleted.
+func (l *listing) addEntry(ctx context.Context, entry DirEntry, p fscc.Pattern) (more bool, err error) {
 	name := toWire(entry.Name)
 	if !p.Match(name) {
-		return true
+		return true, nil
 	}
 	var a Attr
 	if !l.bare {
-		var err error
-		if a, err = entry.Attr(ctx); err != nil {
-			return ctx.Err() == nil
+		a, err = entry.Attr(ctx)
+		switch {
+		case err == nil:
+		case ctx.Err() != nil:
+			return false, ctx.Err()
+		case gone(err):
+			return true, nil
+		default:
+			return false, err
 		}
 	}
-	return l.add(name, a)
+	return l.add(name, a), nil
+}
+
+// gone says that err is about the name and not about the storage: the entry has been removed meanwhile, is a link that leads
+// nowhere in this share, or is hidden from this user, and so cannot be opened either.
+func gone(err error) bool {
+	for _, errno := range []syscall.Errno{
+		syscall.ENOENT, syscall.ESTALE, syscall.ENOTDIR, syscall.ELOOP, syscall.EXDEV, syscall.ENAMETOOLONG, syscall.EACCES, syscall.EPERM,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *listing) add(name string, a Attr) bool {

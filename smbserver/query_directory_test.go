@@ -1,7 +1,9 @@
 package smbserver_test
 
 import (
+	"context"
 	"fmt"
+	"syscall"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/uringfs/uringfs/internal/fscc"
 	"github.com/uringfs/uringfs/internal/smb2"
 	"github.com/uringfs/uringfs/internal/smbclient"
+	"github.com/uringfs/uringfs/smbserver"
 )
 
 func (r *room) openDir(path string) smb2.FileID {
@@ -229,4 +232,55 @@ func TestQueryDirectoryShowsWhatLinksLeadTo(t *testing.T) {
 	assert.Equal(t, fscc.AttrReparsePoint, list[4].Attributes, "a share that can open links lists those that lead nowhere")
 	assert.Equal(t, fscc.ReparseTagSymlink, list[4].EASize)
 	r.mustClose(id)
+}
+
+// dimShare cannot describe some of its entries.
+type dimShare struct {
+	smbserver.Share
+	why map[string]error // by name
+}
+
+func (s dimShare) Open(ctx context.Context, p smbserver.OpenParams) (smbserver.File, error) {
+	f, err := s.Share.Open(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return dimFile{f, s.why}, nil
+}
+
+type dimFile struct {
+	smbserver.File
+	why map[string]error
+}
+
+func (f dimFile) ReadDir(ctx context.Context, cookie uint64, fn func(smbserver.DirEntry) bool) error {
+	return f.File.ReadDir(ctx, cookie, func(e smbserver.DirEntry) bool {
+		if err := f.why[e.Name]; err != nil {
+			e.Attr = func(context.Context) (smbserver.Attr, error) { return smbserver.Attr{}, err }
+		}
+		return fn(e)
+	})
+}
+
+// TestListingTellsOfFailures: an entry that is gone is left out; one that the storage cannot describe ends the listing, with
+// those before it told first.
+func TestListingTellsOfFailures(t *testing.T) {
+	why := map[string]error{}
+	r := open(t, func(cfg *smbserver.Config) { cfg.Shares[shareName] = dimShare{cfg.Shares[shareName], why} })
+	r.put("a", "1")
+	r.put("b", "2")
+	r.put("c", "3")
+	all := []string{".", "..", "a", "b", "c"}
+	why["b"] = fmt.Errorf("stat: %w", syscall.ENOENT)
+	assert.Equal(t, []string{".", "..", "a", "c"}, r.listAll(r.openDir(""), fscc.ClassBothDirectory, "*", 0, 64<<10))
+
+	why["b"] = fmt.Errorf("stat: %w", syscall.EIO)
+	id := r.openDir("")
+	list, err := r.list(id, fscc.ClassBothDirectory, "*", 0, 64<<10)
+	require.NoError(t, err)
+	assert.Equal(t, all[:3], entryNames(list))
+	_, err = r.list(id, fscc.ClassBothDirectory, "*", 0, 64<<10)
+	assert.Equal(t, smb2.StatusIODeviceError, status(t, err))
+	delete(why, "b")
+	assert.Equal(t, all[3:], r.listAll(id, fscc.ClassBothDirectory, "*", 0, 64<<10), "it goes on where it ended")
 }

@@ -98,7 +98,8 @@ type WriteOptions struct {
 type DirEntry struct {
 	Name   string
 	Cookie uint64 // hand it to ReadDir to go on after this entry; never 0
-	// Attr reads the entry's attributes. It is valid only during the callback it was handed to.
+	// Attr reads the entry's attributes. It is valid only during the callback it was handed to. An entry whose error
+	// says that it is gone, or hidden, is left out of the listing; any other error ends the listing.
 	Attr func(ctx context.Context) (Attr, error)
 }
 

@@ -162,7 +162,7 @@ func (h *Handle) readAt(ctx context.Context, p []byte, off int64, flags int) (in
 	}
 	defer h.leave()
 	direct := h.flags&unix.O_DIRECT != 0
-	total := 0
+	total, stuck := 0, 0
 	for total < len(p) {
 		var n int
 		var err error
@@ -184,11 +184,36 @@ func (h *Handle) readAt(ctx context.Context, p []byte, off int64, flags int) (in
 			break
 		}
 		total += n
-		if direct && (off+int64(total))&511 != 0 {
-			break // the end of file: direct I/O is short in the middle of a sector nowhere else
+		if !direct || h.align.valid() || n%sector == 0 || total == len(p) {
+			continue // with a known alignment ReadDirect goes on anywhere
+		}
+		// Usually the end of file. A transfer that was cut elsewhere goes on where direct I/O can.
+		end, err := h.size(ctx)
+		if err != nil {
+			return total, err
+		}
+		if off+int64(total) >= end {
+			break
+		}
+		total -= n % sector
+		if n >= sector {
+			continue
+		}
+		if stuck++; stuck == maxPersist {
+			return total, unix.EIO
 		}
 	}
 	return total, nil
+}
+
+// sector is what direct I/O is aligned to at least, bytes.
+const sector = 512
+
+// size asks for the length of the file, bytes.
+func (h *Handle) size(ctx context.Context) (int64, error) {
+	stx := new(unix.Statx_t)
+	err := h.v.engine.Statx(ctx, h.fd, "", unix.AT_EMPTY_PATH, unix.STATX_SIZE, stx)
+	return int64(stx.Size), err
 }
 
 // WriteAt writes p at off, or at the end of file if the Handle has O_APPEND or the options say so: then off counts

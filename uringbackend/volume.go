@@ -46,7 +46,8 @@ type VolumeConfig struct {
 // A range is held around one operation on the backing file, and nobody who holds one begins another.
 type Volume struct {
 	// Immutable after OpenVolume.
-	engine       Engine
+	engine       Engine // of VolumeConfig, behind persist
+	plain        Engine // of VolumeConfig
 	log          *slog.Logger
 	rootFD       int
 	rootKey      deviceKey
@@ -79,7 +80,9 @@ func OpenVolume(ctx context.Context, root string, cfg VolumeConfig) (*Volume, er
 	if err != nil {
 		return nil, fmt.Errorf("descriptor limit: %w", err)
 	}
-	v := &Volume{engine: cfg.Engine, log: cfg.Logger, crossDevices: cfg.CrossDevices, refused: make(map[uint64]bool)}
+	v := &Volume{
+		engine: persist(cfg.Engine), plain: cfg.Engine, log: cfg.Logger, crossDevices: cfg.CrossDevices, refused: make(map[uint64]bool),
+	}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -179,7 +182,7 @@ func (v *Volume) shutdown() {
 func (v *Volume) View(o Origin) *View { return &View{v: v, origin: o} }
 
 // Engine is the engine that the Volume was opened with.
-func (v *Volume) Engine() Engine { return v.engine }
+func (v *Volume) Engine() Engine { return v.plain }
 
 // Descriptors says how many O_PATH descriptors the cache holds now, and its bound.
 func (v *Volume) Descriptors() (open, bound int) {

@@ -82,6 +82,9 @@ func (t *tcp) SendPayload(ctx context.Context, header []byte, p smbserver.Payloa
 	return nil
 }
 
+// maxInterrupted bounds how often a splice is tried again.
+const maxInterrupted = 64
+
 // drain moves what one splice can from q to the socket, waiting until it takes something.
 func (t *tcp) drain(ctx context.Context, raw syscall.RawConn, q *pipe, more bool) (n int, err error) {
 	flags := unix.SPLICE_F_NONBLOCK | unix.SPLICE_F_MOVE
@@ -89,9 +92,13 @@ func (t *tcp) drain(ctx context.Context, raw syscall.RawConn, q *pipe, more bool
 		flags |= unix.SPLICE_F_MORE
 	}
 	werr := raw.Write(func(fd uintptr) bool {
-		n, err = t.engine.Splice(ctx, uringbackend.FileRange{FD: q.r.Num(), Offset: -1},
-			uringbackend.FileRange{FD: int(fd), Offset: -1}, int64(q.held), flags, false)
-		return !errors.Is(err, unix.EAGAIN)
+		for try := 0; ; try++ {
+			n, err = t.engine.Splice(ctx, uringbackend.FileRange{FD: q.r.Num(), Offset: -1},
+				uringbackend.FileRange{FD: int(fd), Offset: -1}, int64(q.held), flags, false)
+			if !errors.Is(err, unix.EINTR) || try == maxInterrupted {
+				return !errors.Is(err, unix.EAGAIN)
+			}
+		}
 	})
 	if werr != nil {
 		return 0, werr

@@ -31,7 +31,7 @@ type polled struct {
 
 func poll(ctx context.Context, e uringbackend.Engine, fd, events int) chan polled {
 	c := make(chan polled, 1)
-	// ends with the poll; waited by the receiver of c
+	// ends when the poll does; waited by the receiver of c
 	go func() {
 		revents, err := e.Poll(ctx, fd, events)
 		c <- polled{revents, err}

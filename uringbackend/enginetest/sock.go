@@ -101,7 +101,7 @@ type received struct {
 
 func recv(ctx context.Context, e uringbackend.Engine, fd int, p []byte, flags int) chan received {
 	c := make(chan received, 1)
-	// ends with the receive; waited by the receiver of c
+	// ends when the receive does; waited by the receiver of c
 	go func() {
 		n, err := e.Recv(ctx, fd, p, flags)
 		c <- received{n, err}
@@ -193,7 +193,7 @@ func testSendWaits(t *testing.T, e uringbackend.Engine) {
 	data := patterned(4 << 20)
 	c := make(chan received, 1)
 	send := func(ctx context.Context) {
-		// ends with the send; waited by the receive from c
+		// ends when the send does; waited by the receive from c
 		go func() {
 			n, err := e.Send(ctx, a, data, unix.MSG_WAITALL)
 			c <- received{n, err}
@@ -235,7 +235,7 @@ func testSendZC(t *testing.T, e uringbackend.Engine) {
 	for i := range copied {
 		released.Add(1)
 		over := make(chan received, 1)
-		// ends with the send; waited by the receive from over
+		// ends when the send does; waited by the receive from over
 		go func() {
 			n, err := e.SendZC(background(), a, data, unix.MSG_WAITALL, nil, func(c bool) {
 				copied[i] = c
@@ -365,7 +365,7 @@ func testRecvMultiCancelled(t *testing.T, e uringbackend.Engine) {
 		if i%2 == 0 {
 			cancel()
 		}
-		// ends at once; waited by the end of the stream
+		// ends when it has written; waited by the end of the stream
 		go func() {
 			_, _ = unix.Write(a, []byte("some data"))
 			cancel()
