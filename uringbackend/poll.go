@@ -10,8 +10,8 @@ import (
 	"github.com/uringfs/uringfs/uringbackend/uring"
 )
 
-// Poll waits until one of events (unix.POLLIN, POLLRDHUP, …) holds for fd, or an error or a hang-up, which are always
-// waited for, and returns which do. It may be given up by ctx, by CancelFD, and by closing fd through the engine: then
+// Poll waits until one of events (unix.POLLIN, POLLOUT, …) holds for fd, and returns which do. POLLERR, POLLHUP and
+// POLLRDHUP are always waited for: io_uring does so (IO_POLL_UNMASK), and so does an engine without it. It may be given up by ctx, by CancelFD, and by closing fd through the engine: then
 // it reports ECANCELED before the number is free.
 func (e Engine) Poll(ctx context.Context, fd, events int) (revents int, err error) {
 	return e.Do(ctx, Op{Kind: KindPoll, Unbounded: true, FD: fd, Mask: events})
@@ -46,7 +46,7 @@ func prepPoll(_ *slot, op *Op, sqe *uring.SQE) error {
 
 // directPoll looks once and does not wait; EAGAIN: nothing holds.
 func directPoll(_ *Features, op *Op) (int, error) {
-	set := []unix.PollFd{{Fd: int32(op.FD), Events: int16(op.Mask)}}
+	set := []unix.PollFd{{Fd: int32(op.FD), Events: int16(op.Mask) | unix.POLLRDHUP}}
 	n, err := unix.Poll(set, 0)
 	switch {
 	case err != nil:

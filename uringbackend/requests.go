@@ -335,7 +335,6 @@ func (q *requests) enterFor(wait uint32, limit time.Duration) {
 	case q.core.features.ExtArg.Answer == Yes:
 		_, errno = q.r.EnterTimeout(wait, flags, limit)
 	default:
-		wait = 0
 		pauseFor(limit)
 		_, errno = q.r.Enter(0, flags|uring.EnterGetEvents)
 	}

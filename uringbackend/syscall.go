@@ -291,7 +291,7 @@ func (s *syscalls) plan(op *Op, report func(n int, err error)) *waiter {
 		w.try = s.socketTry(op, w.moved, report)
 		return w
 	case KindPoll:
-		return &waiter{need: [2]wanting{{op.FD, dirAny}, {fd: -1}}, events: uint32(op.Mask), try: func(bool) (int, error) {
+		return &waiter{need: [2]wanting{{op.FD, dirAny}, {fd: -1}}, events: uint32(op.Mask) | unix.POLLRDHUP, try: func(bool) (int, error) {
 			return verb(s.features, op)
 		}}
 	case KindSplice, KindTee:

@@ -55,6 +55,9 @@ func (p *place) sample(t *testing.T, k uringbackend.Kind) (op uringbackend.Op, n
 	t.Helper()
 	f := filepath.Join(p.path, "f")
 	op = uringbackend.Op{Kind: k, FD: p.fd}
+	if op, n, ok := socketSample(t, k); ok {
+		return op, n
+	}
 	switch k {
 	case uringbackend.KindReadAt:
 		op.Buf, n = make([]byte, 4), 4
@@ -146,6 +149,58 @@ func TestEachVerbFallsBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// socketSample is sample for the verbs of sockets: on a connection with something to read and its end behind it.
+func socketSample(t *testing.T, k uringbackend.Kind) (op uringbackend.Op, n int, ok bool) {
+	t.Helper()
+	if k < uringbackend.KindSend || k > uringbackend.KindPoll {
+		return op, 0, false
+	}
+	socket := func() int {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		require.NoError(t, err)
+		t.Cleanup(func() { assert.NoError(t, unix.Close(fd)) })
+		return fd
+	}
+	listener, peer := socket(), socket()
+	require.NoError(t, unix.Bind(listener, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	require.NoError(t, unix.Listen(listener, 1))
+	addr, err := unix.Getsockname(listener)
+	require.NoError(t, err)
+	require.NoError(t, unix.Connect(peer, addr))
+	op = uringbackend.Op{Kind: k, FD: listener}
+	if k == uringbackend.KindAccept {
+		return op, -1, true
+	}
+	op.FD, _, err = unix.Accept4(listener, unix.SOCK_CLOEXEC)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, unix.Close(op.FD)) })
+	_, err = unix.Write(peer, []byte("data"))
+	require.NoError(t, err)
+	require.NoError(t, unix.Shutdown(peer, unix.SHUT_WR))
+	op.Flags = unix.MSG_WAITALL
+	switch k {
+	case uringbackend.KindSend, uringbackend.KindRecv:
+		op.Buf, n = []byte("some"), 4
+	case uringbackend.KindSendmsg, uringbackend.KindRecvmsg:
+		op.Bufs, n = [][]byte{[]byte("so"), []byte("me")}, 4
+	case uringbackend.KindSendZC:
+		op.Buf, n = []byte("some"), 1 // the last report says that loopback copied
+	case uringbackend.KindSendmsgZC:
+		op.Bufs, n = [][]byte{[]byte("so"), []byte("me")}, 1
+	case uringbackend.KindRecvMulti:
+		op.Flags = 0 // the last report is the end of the stream
+		op.Provided, err = uringbackend.NewBufRing(uringbackend.BufRingConfig{Size: 64, Count: 2})
+		require.NoError(t, err)
+		t.Cleanup(op.Provided.Close)
+	case uringbackend.KindShutdown:
+		op.Mask = unix.SHUT_RDWR
+	case uringbackend.KindPoll:
+		op.Flags, op.Mask, n = 0, unix.POLLIN, unix.POLLIN|unix.POLLRDHUP
+	default:
+	}
+	return op, n, true
 }
 
 // TestOpsThatSuitNoRing: what an opcode cannot carry out as the system call would goes by the system call, which is no
