@@ -339,8 +339,8 @@ type ringPool struct {
 
 func newRingPool(c *core, cfg Config) (*ringPool, error) {
 	p := &ringPool{core: c, entries: uint32(cfg.Entries), limit: cfg.Rings, emptied: make(chan struct{})}
-	// The first ring says whether there can be any, and how large: where memory for rings is limited (before
-	// 5.12 by RLIMIT_MEMLOCK, later by the cgroup), a smaller one may fit.
+	// The first ring says whether there can be any, and how large: where memory for rings is limited (by
+	// RLIMIT_MEMLOCK or by the cgroup, as the kernel's version is), a smaller one may fit.
 	for {
 		ring, err := newPooledRing(c, p.entries)
 		if err == nil {
