@@ -507,7 +507,6 @@ func checkConsole(s source) (out []string) {
 // skipsAllowed lists the files that may call t.Skip, with the reason a skip there is honest.
 var skipsAllowed = map[string]string{
 	"uringbackend/enginetest/require.go": "the one door for \"this kernel lacks it\"; it fails on kernels that should have it",
-	"uringbackend/uring/need_test.go":    "the same door for the raw ABI, which may not import enginetest; it fails on kernels that should have it",
 	"uringbackend/volume_test.go":        "needRoot: credentials and handles are root's; CI runs as root, where it never skips",
 	"uringbackend/creds_test.go":         "default ACLs need a file system with ACLs under the temporary directory",
 	"uringbackend/handle_test.go":        "direct I/O needs a file system with it under the temporary directory",

@@ -22,11 +22,8 @@ func Require(t *testing.T, a uringbackend.Ability) {
 	case uringbackend.Yes:
 		return
 	case uringbackend.No:
-		var u unix.Utsname
-		require.NoError(t, unix.Uname(&u))
-		release := unix.ByteSliceToString(u.Release[:])
-		if a.Since != "none" && (a.Since == "" || !older(release, a.Since)) {
-			t.Fatalf("kernel %s lacks an ability that came with %q: %v", release, a.Since, a.Why)
+		if a.Since != "none" && (a.Since == "" || !OlderKernel(t, a.Since)) {
+			t.Fatalf("kernel %s lacks an ability that came with %q: %v", Release(t), a.Since, a.Why)
 		}
 	default:
 	}
@@ -39,6 +36,20 @@ func RequireHere(t *testing.T, a uringbackend.Ability) {
 	if a.Answer != uringbackend.Yes {
 		t.Skipf("needs a kernel of %s and a file system with it; answer %s: %v", a.Since, a.Answer, a.Why)
 	}
+}
+
+// OlderKernel says whether the kernel that runs is older than a release such as "6.0".
+func OlderKernel(t *testing.T, than string) bool {
+	t.Helper()
+	return older(Release(t), than)
+}
+
+// Release is the kernel's, uname(2).
+func Release(t *testing.T) string {
+	t.Helper()
+	var u unix.Utsname
+	require.NoError(t, unix.Uname(&u))
+	return unix.ByteSliceToString(u.Release[:])
 }
 
 // older compares kernel releases by their first two numbers.

@@ -4,7 +4,6 @@ package uring_test
 
 import (
 	"errors"
-	"fmt"
 	"runtime"
 	"testing"
 	"time"
@@ -13,30 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/uringfs/uringfs/uringbackend"
+	"github.com/uringfs/uringfs/uringbackend/enginetest"
 	"github.com/uringfs/uringfs/uringbackend/uring"
 )
 
-// need demands that err is nil. It skips where the kernel is older than the release that the ability came with and said
-// so; on a newer one the refusal is a failure.
+// need demands that err is nil. A refusal that a kernel older than since would give is enginetest.Require's to judge.
 func need(t *testing.T, err error, since string) {
 	t.Helper()
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EPERM) {
-		var u unix.Utsname
-		require.NoError(t, unix.Uname(&u))
-		release := unix.ByteSliceToString(u.Release[:])
-		if release2(t, release) < release2(t, since) {
-			t.Skipf("kernel %s is older than %s: %v", release, since, err)
-		}
+		enginetest.Require(t, uringbackend.Ability{Answer: uringbackend.No, Since: since, Why: err})
 	}
 	require.NoError(t, err)
-}
-
-func release2(t *testing.T, s string) int {
-	t.Helper()
-	var major, minor int
-	_, err := fmt.Sscanf(s, "%d.%d", &major, &minor)
-	require.NoError(t, err)
-	return major*1000 + minor
 }
 
 func openCfg(t *testing.T, cfg uring.Config, since string) *uring.Ring {
