@@ -58,9 +58,9 @@ func (p *personalities) id(ctx context.Context, r *uring.Ring, c *Creds) (uint16
 		}
 	}
 	p.evict(r)
-	var id int
+	var id uint16
 	var err error
-	put := p.threads.run(ctx, c, func() { id, err = uring.Register(r.FD(), uring.RegisterPersonality, nil, 0) })
+	put := p.threads.run(ctx, c, func() { id, err = r.RegisterPersonality() })
 	if put != nil {
 		return 0, put
 	}
@@ -69,9 +69,9 @@ func (p *personalities) id(ctx context.Context, r *uring.Ring, c *Creds) (uint16
 	}
 	p.stats.personalities.Add(1)
 	p.entries = append(p.entries, personality{
-		uid: c.UID, gid: c.GID, checked: checked, id: uint16(id), groups: slices.Clone(p.groups), used: p.batch,
+		uid: c.UID, gid: c.GID, checked: checked, id: id, groups: slices.Clone(p.groups), used: p.batch,
 	})
-	return uint16(id), nil
+	return id, nil
 }
 
 // evict makes room for one entry, beginning with those not used for longest.
@@ -87,7 +87,7 @@ func (p *personalities) evict(r *uring.Ring) {
 			return // all are of this batch
 		}
 		// The kernel lets go of the credentials; only a ring that does not know the number answers EINVAL.
-		if _, err := uring.Register(r.FD(), uring.UnregisterPersonality, nil, uint32(p.entries[oldest].id)); err != nil {
+		if err := r.UnregisterPersonality(p.entries[oldest].id); err != nil {
 			p.stats.bug(false, "personality %d is unknown to its ring: %v", p.entries[oldest].id, err)
 		}
 		p.entries = slices.Delete(p.entries, oldest, oldest+1)

@@ -3,7 +3,6 @@
 package uringbackend
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -47,9 +46,7 @@ func probeRing(f *Features) {
 	feature(&f.ExtArg, uring.FeatExtArg)
 
 	// Nothing is in flight, so a kernel that knows the request answers ENOENT.
-	_, err = uring.Register(r.FD(), uring.RegisterSyncCancel, unsafe.Pointer(&uring.SyncCancelReg{
-		Addr: 1, FD: -1, Timeout: uring.Timespec{Sec: -1, Nsec: -1},
-	}), 1)
+	err = r.SyncCancel(uring.SyncCancelReg{Addr: 1, FD: -1, Timeout: uring.Timespec{Sec: -1, Nsec: -1}})
 	if errors.Is(err, unix.ENOENT) {
 		err = nil
 	}
@@ -125,64 +122,35 @@ func probeKinds(f *Features) {
 	}
 }
 
-// What io_uring_register(2) takes, as far as the questions need it: include/uapi/linux/io_uring.h.
-type (
-	rsrcRegister struct {
-		nr, flags     uint32
-		_, data, tags uint64
-	}
-	rsrcUpdate struct {
-		offset, _ uint32
-		data      uint64
-	}
-	bufRing struct {
-		addr         uint64
-		entries      uint32
-		group, flags uint16
-		_            [3]uint64
-	}
-)
-
-const rsrcSparse = 1 << 0 // IORING_RSRC_REGISTER_SPARSE
-
 // probeRegister asks a ring for what is registered with it.
 func probeRegister(f *Features, r *uring.Ring) {
-	register := func(opcode uint32, arg unsafe.Pointer, n uint32) error {
-		_, err := uring.Register(r.FD(), opcode, arg, n)
-		return err
-	}
-	sparse := rsrcRegister{nr: 1, flags: rsrcSparse}
-	f.BuffersSparse.settle(register(uring.RegisterBuffers2, unsafe.Pointer(&sparse), uint32(unsafe.Sizeof(sparse))))
-	f.FilesSparse.settle(register(uring.RegisterFiles2, unsafe.Pointer(&sparse), uint32(unsafe.Sizeof(sparse))))
+	f.BuffersSparse.settle(r.RegisterBufferTable(1))
+	f.FilesSparse.settle(r.RegisterFileTable(1))
 	f.CloneBuffers.settle(probeClone(r))
 
-	id, err := uring.Register(r.FD(), uring.RegisterPersonality, nil, 0)
+	id, err := r.RegisterPersonality()
 	if err == nil {
-		err = register(uring.UnregisterPersonality, nil, uint32(id))
+		err = r.UnregisterPersonality(id)
 	}
 	f.Personality.settle(err)
 
-	workers := [2]uint32{} // zeros change nothing
-	f.IOWQMaxWorkers.settle(register(uring.RegisterIOWQMaxWorkers, unsafe.Pointer(&workers), 2))
+	_, err = r.SetWorkers(uring.Workers{}) // zeros change nothing
+	f.IOWQMaxWorkers.settle(err)
 
 	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err == nil {
-		number := int32(event)
-		err = register(uring.RegisterEventFD, unsafe.Pointer(&number), 1)
-		_ = unix.Close(event)
-		if err == nil {
-			err = register(uring.UnregisterEventFD, nil, 0)
+		if err = r.RegisterEventFD(event); err == nil {
+			err = r.UnregisterEventFD()
 		}
+		_ = unix.Close(event) // an eventfd has nothing to lose
 	}
 	f.EventFD.settle(err)
 
 	// The place belongs to the thread, so the same one gives it back.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	place := rsrcUpdate{offset: ^uint32(0), data: uint64(r.FD())}
-	if err = register(uring.RegisterRingFDs, unsafe.Pointer(&place), 1); err == nil {
-		place.data = 0
-		err = register(uring.UnregisterRingFDs, unsafe.Pointer(&place), 1)
+	if err = r.RegisterRingFD(); err == nil {
+		err = r.UnregisterRingFD()
 	}
 	f.RegisteredRing.settle(err)
 }
@@ -228,24 +196,22 @@ func ask(sqe uring.SQE, buffers bool) (uring.CQE, error) {
 	}
 	defer func() { _, _ = unix.Close(socket[0]), unix.Close(socket[1]) }()
 	if buffers {
-		page := os.Getpagesize()
-		mem, err := unix.Mmap(-1, 0, 2*page, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+		half := os.Getpagesize() / 2
+		mem, err := unix.Mmap(-1, 0, 2*half, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 		if err != nil {
 			return uring.CQE{}, fmt.Errorf("mmap: %w", err)
 		}
 		defer func() { _ = unix.Munmap(mem) }() // the kernel holds the pages while it needs them
-		// struct io_uring_buf: address, length, id; the queue's tail lies in what the first one leaves free.
-		for i := range 2 {
-			entry := mem[16*i:]
-			binary.NativeEndian.PutUint64(entry, uint64(uintptr(unsafe.Pointer(&mem[page+i*page/2]))))
-			binary.NativeEndian.PutUint32(entry[8:], uint32(page/2))
-			binary.NativeEndian.PutUint16(entry[12:], uint16(i))
-		}
-		binary.NativeEndian.PutUint16(mem[14:], 2)
-		reg := bufRing{addr: uint64(uintptr(unsafe.Pointer(&mem[0]))), entries: 2}
-		if _, err := uring.Register(r.FD(), uring.RegisterPbufRing, unsafe.Pointer(&reg), 1); err != nil {
+		provided, err := r.RegisterPbufRing(0, 2, 0)
+		if err != nil {
 			return uring.CQE{}, err
 		}
+		// Before the ring is closed: the queue's memory is not the ring's.
+		defer func() { _ = r.UnregisterPbufRing(provided) }()
+		for i := range 2 {
+			provided.Add(unsafe.Pointer(&mem[i*half]), uint32(half), uint16(i))
+		}
+		provided.Advance()
 	}
 	if sqe.Opcode != uring.OpNop {
 		sqe.FD = int32(socket[0])
