@@ -41,7 +41,7 @@ func (s *syscalls) submitOrdered(ctx context.Context, ops []Op, first int, done 
 		chain := ops[i:end]
 		at := first + i
 		i = end
-		if len(chain) > s.longest {
+		if len(chain) > s.core.longest {
 			for j := range chain {
 				done(at+j, 0, false, unix.EINVAL)
 			}
@@ -111,7 +111,7 @@ func (s *syscalls) start(
 		defer s.gate.leave()
 		return here(func(*Op) (int, error) { return 0, unix.EAGAIN })
 	}
-	s.stats.inFlight.Add(int64(len(chain)))
+	s.core.stats.inFlight.Add(int64(len(chain)))
 	last := first + len(chain) - 1
 	// ends when the chain has reported: done, cancelled by ctx, or by Close; waited by Close (gate)
 	go func() {
@@ -130,7 +130,7 @@ func (s *syscalls) start(
 				return s.carry(ctx, op)
 			}
 		}, func(i, n int, more bool, err error) {
-			s.stats.inFlight.Add(-1)
+			s.core.stats.inFlight.Add(-1)
 			if counted && i == last {
 				s.leave() // before the report: whoever hears it may start the next
 			}

@@ -12,7 +12,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -108,20 +107,14 @@ func newLoop(c *core, cfg Config) (*loop, error) {
 // open makes the ring, on the owner's thread.
 func (w *loop) open(c *core, cfg Config) error {
 	// Room for a completion of each op, of its timeout, of its cancellation, and of the bell.
-	entries, size := uint32(loopEntries), uint32(max(3*cfg.Unbounded+2, loopEntries))
-	flags := ringFlags
-	own := !w.netpoll && c.features.DeferTaskrun.Answer == Yes
-	if own {
-		flags |= uring.SetupSingleIssuer | uring.SetupDeferTaskrun
+	rc := uring.Config{Entries: loopEntries, CQEntries: uint32(max(3*cfg.Unbounded+2, loopEntries)), Flags: ringFlags}
+	open := c.ownRing
+	if w.netpoll {
+		open = uring.Open
 	}
-	r, err := uring.New(entries, size, flags)
+	r, err := open(rc)
 	if err != nil {
 		return fmt.Errorf("ring for %d waiting ops: %w", cfg.Unbounded, err)
-	}
-	if own && c.features.RegisteredRing.Answer == Yes {
-		if err := r.RegisterRingFD(); err != nil {
-			c.stats.shrink(fmt.Sprintf("ring not registered with its thread: %v", err))
-		}
 	}
 	if w.netpoll {
 		if err := r.RegisterEventFD(w.bell); err != nil {
@@ -130,10 +123,9 @@ func (w *loop) open(c *core, cfg Config) error {
 		}
 		w.event = os.NewFile(uintptr(w.bell), "eventfd")
 	}
-	c.limitWorkers(r, uint32(cfg.Unbounded))
-	c.stats.rings.Add(1)
 	w.limit = min(w.limit, (r.CQEntries()-2)/3)
-	w.requests = requests{core: c, number: c.ringNumber(), r: r, onDone: w.reported, afterDone: w.settle, onBell: w.heard}
+	w.requests = newRequests(c, r, cfg.Unbounded)
+	w.onDone, w.afterDone, w.onBell = w.reported, w.settle, w.heard
 	return nil
 }
 
@@ -237,11 +229,10 @@ func (w *loop) settle(wo *waitOp) {
 	})
 }
 
-// uses says that the op acts on fd.
-func (op *Op) uses(fd int) bool { return op.FD == fd || op.Kind.twoFDs() && op.FD2 == fd }
-
-// twoFDs says that FD2 is a descriptor that a waiting op of the verb waits for.
-func (k Kind) twoFDs() bool { return k == KindSplice }
+// uses says that the op may wait for fd.
+func (op *Op) uses(fd int) bool {
+	return op.FD == fd || (op.Kind == KindSplice || op.Kind == KindTee) && op.FD2 == fd
+}
 
 // ringLocked wakes the owner, once until it has heard.
 // +checklocks:w.mu
@@ -301,7 +292,8 @@ func (w *loop) turn() (over bool) {
 	// Close sets closed before it rings, so a bell that is still armed here will ring; one that is not must not be armed
 	// again, since nobody would ring it.
 	if !w.netpoll && !closing && !w.bellArmed {
-		w.armBell()
+		w.bellArmed = true
+		w.readBell(w.bell, w.bellBuf)
 	}
 	for len(queue) > 0 {
 		n := 1
@@ -400,16 +392,6 @@ func (w *loop) start(chain []*waitOp) {
 		}
 		w.push(s)
 	}
-}
-
-// armBell lets the ring read the bell.
-func (w *loop) armBell() {
-	w.bellArmed = true
-	w.makeRoom(1)
-	w.pushRecord(&uring.SQE{
-		Opcode: uring.OpRead, FD: int32(w.bell), Off: ^uint64(0), Len: 8, UserData: userData(0, 0, markBell),
-		Addr: uint64(uintptr(unsafe.Pointer(w.bellBuf))),
-	})
 }
 
 // heard notes that the bell has been read.

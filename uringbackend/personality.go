@@ -18,10 +18,7 @@ import (
 // Used by whoever has the ring to himself. INVARIANT: an entry that the batch under way has used stays until its end,
 // because the batch may submit an op again; so a batch with more users than limit has them all.
 type personalities struct {
-	// Immutable after init.
-	threads *threads
-	stats   *stats
-	limit   int
+	core *core // immutable
 
 	// Owned by the ring's user.
 	batch   uint64
@@ -36,10 +33,6 @@ type personality struct {
 	id       uint16
 	groups   []uint32
 	used     uint64 // the last batch that used it
-}
-
-func (p *personalities) init(t *threads, st *stats, limit int) {
-	p.threads, p.stats, p.limit = t, st, limit
 }
 
 // next begins a batch: entries that the one before has used may go.
@@ -60,14 +53,14 @@ func (p *personalities) id(ctx context.Context, r *uring.Ring, c *Creds) (uint16
 	p.evict(r)
 	var id uint16
 	var err error
-	put := p.threads.run(ctx, c, func() { id, err = r.RegisterPersonality() })
+	put := p.core.threads.run(ctx, c, func() { id, err = r.RegisterPersonality() })
 	if put != nil {
 		return 0, put
 	}
 	if err != nil {
 		return 0, err
 	}
-	p.stats.personalities.Add(1)
+	p.core.stats.personalities.Add(1)
 	p.entries = append(p.entries, personality{
 		uid: c.UID, gid: c.GID, checked: checked, id: id, groups: slices.Clone(p.groups), used: p.batch,
 	})
@@ -76,7 +69,7 @@ func (p *personalities) id(ctx context.Context, r *uring.Ring, c *Creds) (uint16
 
 // evict makes room for one entry, beginning with those not used for longest.
 func (p *personalities) evict(r *uring.Ring) {
-	for len(p.entries) >= p.limit {
+	for len(p.entries) >= p.core.persons {
 		oldest := -1
 		for i := range p.entries {
 			if used := p.entries[i].used; used != p.batch && (oldest < 0 || used < p.entries[oldest].used) {
@@ -88,7 +81,7 @@ func (p *personalities) evict(r *uring.Ring) {
 		}
 		// The kernel lets go of the credentials; only a ring that does not know the number answers EINVAL.
 		if err := r.UnregisterPersonality(p.entries[oldest].id); err != nil {
-			p.stats.bug(false, "personality %d is unknown to its ring: %v", p.entries[oldest].id, err)
+			p.core.stats.bug(false, "personality %d is unknown to its ring: %v", p.entries[oldest].id, err)
 		}
 		p.entries = slices.Delete(p.entries, oldest, oldest+1)
 	}

@@ -152,8 +152,8 @@ func (op *Op) small() bool {
 const maxRawRead = 64 << 10
 
 // readCached reads what the page cache holds of op's range. ok is false when that is nothing, or cannot be known: then the
-// ring has to. It never waits for a device, as long as the descriptor is not open with O_DIRECT: for those, Async says
-// that the cache is no use.
+// ring has to. It never waits for a device, as long as the descriptor is not open with O_DIRECT: for those, Uncached
+// says that the cache is no use.
 func readCached(op *Op) (n int, ok bool) {
 	if op.Flags != 0 || op.Offset < 0 || op.Async || op.Uncached || len(op.Buf) == 0 || op.Timeout != 0 {
 		return 0, false

@@ -18,9 +18,11 @@ import (
 // While a context may still cancel the batch, a second goroutine (of context.AfterFunc) may submit cancellations;
 // then, and only then, both sides hold mu for the submission queue and the slots.
 type pooledRing struct {
-	requests        // owned by the caller; guarded by mu between arm and disarm
-	entries  uint32 // ops at a time; immutable
-	personalities
+	entries uint32 // ops at a time; immutable
+
+	// Owned by the caller; guarded by mu while runCancellable watches a context.
+	requests
+	personalities personalities
 
 	mu        sync.Mutex
 	cancelled bool // guarded as above
@@ -33,12 +35,8 @@ func newPooledRing(c *core, entries uint32) (*pooledRing, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.limitWorkers(r, entries)
-	c.stats.rings.Add(1)
-	p := &pooledRing{
-		entries: entries, requests: requests{core: c, number: c.ringNumber(), r: r, places: places{size: maxDirect}},
-	}
-	p.personalities.init(&c.threads, &c.stats, c.persons)
+	p := &pooledRing{entries: entries, requests: newRequests(c, r, int(entries)), personalities: personalities{core: c}}
+	p.places.size = maxDirect
 	return p, nil
 }
 

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -67,7 +66,7 @@ func (e Engine) NewQueue(cfg QueueConfig) (*Queue, error) {
 	if !ok || !r.canQueue() {
 		return &Queue{via: newViaQueue(e, cfg)}, nil
 	}
-	if r.pool.isClosed() {
+	if r.pool.closed.Load() {
 		return nil, unix.ECANCELED
 	}
 	own, err := newOwnQueue(r, cfg)
@@ -179,7 +178,6 @@ type ownQueue struct {
 	limit  int
 	ready  completions
 	report doneFunc
-	tags   []uint64 // by index given to begin
 	chain  bool     // the op pushed last has Link
 	held   []heldOp // behind an op with Drain; IOSQE_IO_DRAIN would hold bells and cancellations back too
 	bell   int      // eventfd that ends a wait; -1 until the first cancellable one
@@ -206,37 +204,24 @@ type heldOp struct {
 func newOwnQueue(e *ringEngine, cfg QueueConfig) (*ownQueue, error) {
 	runtime.LockOSThread() // until shut
 	c := e.core
-	flags := ringFlags
-	owned := cfg.SQPoll == 0 && c.features.DeferTaskrun.Answer == Yes
-	if owned {
-		flags |= uring.SetupSingleIssuer | uring.SetupDeferTaskrun
-	}
-	rc := uring.Config{Entries: uint32(min(2*cfg.Entries, maxQueueEntries)), CQEntries: uint32(4 * cfg.Entries), Flags: flags}
+	rc := uring.Config{Entries: uint32(min(2*cfg.Entries, maxQueueEntries)), CQEntries: uint32(4 * cfg.Entries)}
 	if cfg.SQPoll != 0 {
-		rc.Flags |= uring.SetupSQPoll
+		rc.Flags = uring.SetupSQPoll
 		rc.SQThreadIdle = uint32(max(cfg.SQPoll.Milliseconds(), 1))
 	}
-	r, err := uring.Open(rc)
+	r, err := c.ownRing(rc)
 	if err != nil {
 		runtime.UnlockOSThread()
 		return nil, fmt.Errorf("ring of %d entries: %w", cfg.Entries, err)
 	}
-	if c.features.RegisteredRing.Answer == Yes {
-		if err := r.RegisterRingFD(); err != nil {
-			c.stats.shrink(fmt.Sprintf("ring not registered with its thread: %v", err))
-		}
-	}
-	c.limitWorkers(r, uint32(cfg.Entries))
-	c.stats.rings.Add(1)
-	q := &ownQueue{engine: e, limit: cfg.Entries, bell: -1, buf: new([8]byte)}
-	q.requests = requests{core: c, number: c.ringNumber(), r: r, places: places{size: cfg.Direct}, onBell: func() { q.armed = false }}
-	q.report = func(i, n int, more bool, err error) { q.done(i, n, more, err) }
+	q := &ownQueue{requests: newRequests(c, r, cfg.Entries), engine: e, limit: cfg.Entries, bell: -1, buf: new([8]byte)}
+	q.places.size, q.onBell, q.report = cfg.Direct, func() { q.armed = false }, q.done
 	return q, nil
 }
 
-// done takes a report; index is the slot's place.
+// done takes a report. A slot keeps its tag until it is used again, which is later.
 func (q *ownQueue) done(place, n int, more bool, err error) {
-	q.ready.put(Completion{Tag: q.tags[place], N: n, More: more, Err: err})
+	q.ready.put(Completion{Tag: q.slots[place].tag, N: n, More: more, Err: err})
 	if !more {
 		q.core.stats.inFlight.Add(-1)
 	}
@@ -267,10 +252,6 @@ func (q *ownQueue) start(op Op, tag uint64) {
 	}
 	// The queue has twice the entries; a chain that is longer than that falls apart, as io_uring says it does.
 	q.makeRoom(s.own.records())
-	for len(q.tags) <= s.place {
-		q.tags = append(q.tags, 0)
-	}
-	q.tags[s.place] = tag
 	err := q.beginIn(s, &s.own, s.place, q.report)
 	s.linked = q.chain
 	q.chain = s.own.Link
@@ -357,11 +338,7 @@ func (q *ownQueue) waitFor(ctx context.Context, least int) (int, error) {
 	for q.want(least) > 0 && ctx.Err() == nil {
 		if !q.armed {
 			q.armed = true
-			q.makeRoom(1)
-			q.pushRecord(&uring.SQE{
-				Opcode: uring.OpRead, FD: int32(q.bell), Off: ^uint64(0), Len: 8, UserData: userData(0, 0, markBell),
-				Addr: uint64(uintptr(unsafe.Pointer(q.buf))),
-			})
+			q.readBell(q.bell, q.buf)
 		}
 		q.enterFor(1, q.insist())
 		q.reap()

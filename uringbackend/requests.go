@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -40,6 +41,32 @@ type requests struct {
 	places  places // files in the ring's own table
 	groups  uint16 // of provided buffers, given so far
 	buffers bufferTable
+}
+
+// newRequests takes a ring for ops, of which the workers of a thread that submits may carry out bounded at once.
+func newRequests(c *core, r *uring.Ring, bounded int) requests {
+	c.limitWorkers(r, uint32(bounded))
+	c.stats.rings.Add(1)
+	return requests{core: c, number: int(c.rings.Add(1)) - 1, r: r}
+}
+
+// ownRing makes a ring for the calling thread alone, as far as the kernel has that; the goroutine is locked to it, and stays so
+// until the ring is closed. With cfg's SQPOLL a thread of the kernel submits, and SINGLE_ISSUER would gain nothing.
+func (c *core) ownRing(cfg uring.Config) (*uring.Ring, error) {
+	cfg.Flags |= ringFlags
+	if cfg.Flags&uring.SetupSQPoll == 0 && c.features.DeferTaskrun.Answer == Yes {
+		cfg.Flags |= uring.SetupSingleIssuer | uring.SetupDeferTaskrun
+	}
+	r, err := uring.Open(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if c.features.RegisteredRing.Answer == Yes {
+		if err := r.RegisterRingFD(); err != nil {
+			c.stats.shrink(fmt.Sprintf("ring not registered with its thread: %v", err))
+		}
+	}
+	return r, nil
 }
 
 // begin takes a slot for op and builds its record; push hands it over. After an error the slot is to be reported, or
@@ -122,8 +149,17 @@ func (q *requests) pushRecord(sqe *uring.SQE) {
 	}
 }
 
+// readBell lets the ring read an eventfd, which ends its owner's wait; onBell hears of it.
+func (q *requests) readBell(fd int, buf *[8]byte) {
+	q.makeRoom(1)
+	q.pushRecord(&uring.SQE{
+		Opcode: uring.OpRead, FD: int32(fd), Off: ^uint64(0), Len: 8, UserData: userData(0, 0, markBell),
+		Addr: uint64(uintptr(unsafe.Pointer(buf))),
+	})
+}
+
 // room says that n records fit into the submission queue.
-func (q *requests) room(n int) bool { return int(q.r.Unsubmitted())+n <= q.r.SQEntries() }
+func (q *requests) room(n int) bool { return int(q.r.SpaceLeft()) >= n }
 
 // cancel asks the kernel to give up the op of a slot. The queue has room for one record.
 func (q *requests) cancel(s *slot) {

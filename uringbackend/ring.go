@@ -146,14 +146,12 @@ const (
 // road chooses for the op at, and what is linked to it: end is the op behind those.
 func (e *ringEngine) road(ops []Op, at int) (r road, end int) {
 	ringable, waits, impersonates := true, false, false
-	for end = at; end < len(ops); {
-		op := &ops[end]
+	end = chainEnd(ops, at)
+	for i := at; i < end; i++ {
+		op := &ops[i]
 		ringable = ringable && op.Kind.valid() && e.takes(op) && op.table == nil && !e.byThread(op)
 		impersonates = impersonates || op.Creds != nil && op.Creds.Valid
 		waits = waits || op.waits()
-		if end++; !op.Link {
-			break
-		}
 	}
 	op := &ops[at]
 	switch {
@@ -254,7 +252,7 @@ func (e *ringEngine) run(ctx context.Context, ops []Op, first int, done doneFunc
 
 // cached carries out reads from the page cache, up to the first that is not wholly there, and says how many.
 func (e *ringEngine) cached(ctx context.Context, ops []Op, first int, done doneFunc) int {
-	if ctx.Done() != nil && ctx.Err() != nil || e.pool.isClosed() {
+	if ctx.Done() != nil && ctx.Err() != nil || e.pool.closed.Load() {
 		return 0 // the ring's way knows what to say
 	}
 	for i := range ops {
@@ -331,10 +329,8 @@ type ringPool struct {
 	made int // rings that exist or are being made
 	// +checklocks:mu
 	limit int
-	// +checklocks:mu
-	closed bool
 
-	shut atomic.Bool // closed, for those who need no ring
+	closed atomic.Bool // set under mu, for those who need a ring; read by those who need none
 }
 
 func newRingPool(c *core, cfg Config) (*ringPool, error) {
@@ -355,13 +351,11 @@ func newRingPool(c *core, cfg Config) (*ringPool, error) {
 	}
 }
 
-func (p *ringPool) isClosed() bool { return p.shut.Load() }
-
 // take hands out a ring, waiting for one if all are in use. ECANCELED: ctx ended, or the pool is closed.
 func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
 	p.mu.Lock()
 	for {
-		if p.closed {
+		if p.closed.Load() {
 			p.mu.Unlock()
 			return nil, unix.ECANCELED
 		}
@@ -389,7 +383,7 @@ func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
 			p.mu.Unlock()
 			return nil, unix.ECANCELED
 		}
-		if len(p.free) == 0 && !p.closed {
+		if len(p.free) == 0 && !p.closed.Load() {
 			break
 		}
 	}
@@ -423,7 +417,7 @@ func (p *ringPool) take(ctx context.Context) (*pooledRing, error) {
 func (p *ringPool) give(ring *pooledRing) {
 	p.mu.Lock()
 	switch {
-	case p.closed:
+	case p.closed.Load():
 		p.made--
 		ring.close()
 		p.leftLocked()
@@ -439,16 +433,15 @@ func (p *ringPool) give(ring *pooledRing) {
 // leftLocked notes that a ring is gone.
 // +checklocks:p.mu
 func (p *ringPool) leftLocked() {
-	if p.closed && p.made == 0 {
+	if p.closed.Load() && p.made == 0 {
 		close(p.emptied)
 	}
 }
 
 // Close refuses new ops and waits until those in flight are done. Called once.
 func (p *ringPool) Close() {
-	p.shut.Store(true)
 	p.mu.Lock()
-	p.closed = true
+	p.closed.Store(true)
 	for _, turn := range p.queue {
 		turn <- nil
 	}
@@ -481,6 +474,3 @@ func (c *core) limitWorkers(r *uring.Ring, bounded uint32) {
 
 // maxWorkers is the most workers for files of one thread.
 const maxWorkers = 128
-
-// ringNumber is the next ring's number, for observers.
-func (c *core) ringNumber() int { return int(c.rings.Add(1)) - 1 }

@@ -23,12 +23,12 @@ type slot struct {
 	place int // in requests.slots
 
 	op    *Op
-	index int // the op's index in its Submit call, or a queue's tag
+	index int // what done is told: the op's index in its Submit call; in a Queue the slot's place
 	done  doneFunc
 	began int64 // for observers
 	bytes int64 // moved by the reports so far
 	w     *waitOp
-	tag   uint64
+	tag   uint64 // of a Queue's op
 
 	gen       uint32
 	retries   uint8

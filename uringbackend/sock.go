@@ -226,7 +226,7 @@ func (s *syscalls) socketTry(op *Op, total *int, report func(n int, err error)) 
 	case KindRecvMulti:
 		return func(bool) (int, error) {
 			for {
-				n, err := verb(s.features, &own)
+				n, err := verb(&s.core.features, &own)
 				if err != nil || n == 0 {
 					return n, err
 				}
@@ -240,7 +240,7 @@ func (s *syscalls) socketTry(op *Op, total *int, report func(n int, err error)) 
 				if ready, err := unix.Poll([]unix.PollFd{{Fd: int32(op.FD), Events: unix.POLLIN}}, 0); err == nil && ready == 0 {
 					return 0, unix.EAGAIN
 				}
-				n, err := verb(s.features, op)
+				n, err := verb(&s.core.features, op)
 				if err != nil || op.Mask&Multishot == 0 {
 					return n, err
 				}
@@ -250,7 +250,7 @@ func (s *syscalls) socketTry(op *Op, total *int, report func(n int, err error)) 
 	case KindSendZC, KindSendmsgZC:
 		// Sent by copying: the count first, then that it was copied.
 		return func(bool) (int, error) {
-			n, err := whole(s.features, verb, &own, total)
+			n, err := whole(&s.core.features, verb, &own, total)
 			if errors.Is(err, unix.EAGAIN) {
 				return n, err
 			}
@@ -258,7 +258,7 @@ func (s *syscalls) socketTry(op *Op, total *int, report func(n int, err error)) 
 			return 1, nil
 		}
 	default:
-		return func(bool) (int, error) { return whole(s.features, verb, &own, total) }
+		return func(bool) (int, error) { return whole(&s.core.features, verb, &own, total) }
 	}
 }
 

@@ -15,11 +15,8 @@ import (
 // without a ring half.
 type syscalls struct {
 	// Immutable after newSyscalls.
-	core     *core
-	features *Features
-	stats    *stats
-	limit    int // unbounded ops, and chains with any, in flight
-	longest  int // ops of a chain
+	core  *core
+	limit int // unbounded ops, and chains with any, in flight
 
 	gate gate
 	trap trap
@@ -32,7 +29,7 @@ type syscalls struct {
 }
 
 func newSyscalls(c *core, cfg Config) *syscalls {
-	s := &syscalls{core: c, features: &c.features, stats: &c.stats, limit: cfg.Unbounded, longest: cfg.Entries}
+	s := &syscalls{core: c, limit: cfg.Unbounded}
 	s.gate.init()
 	return s
 }
@@ -76,12 +73,12 @@ func (s *syscalls) startOne(ctx context.Context, i int, op Op, done doneFunc) {
 		return
 	}
 	// Counted when it is where a close of its descriptor finds it.
-	s.startWait(ctx, &op, func() { s.stats.inFlight.Add(1) }, func(n int, more bool, err error) {
+	s.startWait(ctx, &op, func() { s.core.stats.inFlight.Add(1) }, func(n int, more bool, err error) {
 		if more {
 			done(i, n, true, err)
 			return
 		}
-		s.stats.inFlight.Add(-1)
+		s.core.stats.inFlight.Add(-1)
 		s.leave() // before the report: whoever hears it may start the next
 		done(i, n, false, err)
 		s.gate.leave()
@@ -104,8 +101,8 @@ func (s *syscalls) bounded(ctx context.Context, op *Op) (int, error) {
 	if op.Kind == KindClose {
 		s.poller.cancelFD(op.FD)
 	}
-	s.stats.inFlight.Add(1)
-	defer s.stats.inFlight.Add(-1)
+	s.core.stats.inFlight.Add(1)
+	defer s.core.stats.inFlight.Add(-1)
 	return s.carry(ctx, op)
 }
 
@@ -133,17 +130,17 @@ func (s *syscalls) direct(op *Op) (int, error) {
 		}
 		return op.table.run(op, s.direct)
 	}
-	if err := checkFixed(op, s.stats); err != nil {
+	if err := checkFixed(op, &s.core.stats); err != nil {
 		return 0, err
 	}
-	s.stats.verbs[op.Kind].syscall.Add(1)
+	s.core.stats.verbs[op.Kind].syscall.Add(1)
 	began := s.core.clock()
 	var n int
 	var err error
 	if held := verbs[op.Kind].held; held != nil {
 		n, err = held(s, op)
 	} else {
-		n, err = verbs[op.Kind].direct(s.features, op)
+		n, err = verbs[op.Kind].direct(&s.core.features, op)
 	}
 	s.core.called(op, began, n, err)
 	return n, err
@@ -163,22 +160,22 @@ func (s *syscalls) Close() error {
 // polled for (opening a FIFO, say) is carried out at once on one of its own, and cannot be cancelled.
 func (s *syscalls) startWait(ctx context.Context, op *Op, started func(), report func(n int, more bool, err error)) {
 	begun := func() {
-		s.stats.waiting.Add(1)
+		s.core.stats.waiting.Add(1)
 		started()
 	}
 	done := func(n int, more bool, err error) {
 		if !more {
-			s.stats.waiting.Add(-1)
+			s.core.stats.waiting.Add(-1)
 		}
 		report(n, more, err)
 	}
-	if err := checkFixed(op, s.stats); err != nil {
+	if err := checkFixed(op, &s.core.stats); err != nil {
 		begun()
 		done(0, false, err)
 		return
 	}
 	w := s.plan(op, func(n int, err error) {
-		s.stats.moved(op, n, true, err)
+		s.core.stats.moved(op, n, true, err)
 		done(n, true, err)
 	})
 	if w == nil {
@@ -194,7 +191,7 @@ func (s *syscalls) startWait(ctx context.Context, op *Op, started func(), report
 		}()
 		return
 	}
-	s.stats.verbs[op.Kind].syscall.Add(1)
+	s.core.stats.verbs[op.Kind].syscall.Add(1)
 	if s.core.threads.needed(op) {
 		w.try = s.tryAs(op, w.try)
 	}
@@ -260,15 +257,15 @@ func (s *syscalls) plan(op *Op, report func(n int, err error)) *waiter {
 		if op.Kind == KindWriteAt || op.Kind == KindWritevAt {
 			dir = 1
 		}
-		nowait := s.features.RWFNoWait.Answer == Yes
+		nowait := s.core.features.RWFNoWait.Answer == Yes
 		return &waiter{need: [2]wanting{{op.FD, dir}, {fd: -1}}, try: func(waits bool) (int, error) {
 			if waits {
-				return verb(s.features, op)
+				return verb(&s.core.features, op)
 			}
 			if nowait && op.Flags&unix.RWF_NOWAIT == 0 {
 				try := *op
 				try.Flags |= unix.RWF_NOWAIT
-				n, err := verb(s.features, &try)
+				n, err := verb(&s.core.features, &try)
 				if !errors.Is(err, unix.EOPNOTSUPP) {
 					return n, err
 				}
@@ -279,7 +276,7 @@ func (s *syscalls) plan(op *Op, report func(n int, err error)) *waiter {
 			if n, err := unix.Poll(set, 0); err == nil && n == 0 || errors.Is(err, unix.EINTR) {
 				return 0, unix.EAGAIN
 			}
-			return verb(s.features, op)
+			return verb(&s.core.features, op)
 		}}
 	case KindRecv, KindRecvmsg, KindRecvMulti, KindAccept, KindSend, KindSendmsg, KindSendZC, KindSendmsgZC:
 		dir := 1
@@ -292,13 +289,13 @@ func (s *syscalls) plan(op *Op, report func(n int, err error)) *waiter {
 		return w
 	case KindPoll:
 		return &waiter{need: [2]wanting{{op.FD, dirAny}, {fd: -1}}, events: uint32(op.Mask) | unix.POLLRDHUP, try: func(bool) (int, error) {
-			return verb(s.features, op)
+			return verb(&s.core.features, op)
 		}}
 	case KindSplice, KindTee:
 		return &waiter{need: [2]wanting{{op.FD, 0}, {op.FD2, 1}}, try: func(bool) (int, error) {
 			try := *op
 			try.Flags |= unix.SPLICE_F_NONBLOCK
-			return verb(s.features, &try)
+			return verb(&s.core.features, &try)
 		}}
 	default:
 		return nil
